@@ -1,0 +1,1 @@
+"""The data plane's C sources, shipped as package data."""

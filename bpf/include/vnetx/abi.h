@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The ABI between the data plane and user space: every struct, enum and limit
+ * that crosses.  bcc compiles it into the programs, Cython into the library,
+ * and Python imports it from there; nothing of it is typed twice.
+ *
+ * Pinned maps hold these layouts, so a change of any of them raises
+ * VNETX_ABI_VERSION, which is part of the pin path.
+ */
+#ifndef VNETX_ABI_H
+#define VNETX_ABI_H
+
+#include <linux/types.h>
+
+#define VNETX_ABI_VERSION 1
+
+/* Ports of one switch, host sides included; index 0 means "no port". */
+#ifndef VNETX_MAX_PORTS
+#define VNETX_MAX_PORTS 8192
+#endif
+
+/* Ports that one run of the flood program serves before it calls itself. */
+#ifndef VNETX_FLOOD_CHUNK
+#define VNETX_FLOOD_CHUNK 256
+#endif
+
+/* Default and limits of a switch's FDB, in entries. */
+#define VNETX_FDB_DEFAULT 65536
+#define VNETX_FDB_MAX 16777216
+
+/* Ageing time in seconds: 802.1D-2004 Table 7-5 recommends 300. */
+#define VNETX_AGEING_DEFAULT 300
+#define VNETX_AGEING_MAX 1000000
+
+/* Bytes of the ring that carries FDB events to `fdb watch`. */
+#define VNETX_EVENT_RING (1 << 20)
+
+/*
+ * skb->tc_index of a frame that the switch already decided on and that meets
+ * a second program of ours on its way (to the host, or out of a port that
+ * carries the host's addresses).  The program that meets it clears the field.
+ */
+#define VNETX_SWITCHED 0x7678
+
+#define VNETX_ALEN 6
+#define VNETX_IFNAMSIZ 16
+
+/* Numbers of the maps; programs refer to maps by these until they are loaded. */
+enum vnetx_map_id {
+	VNETX_MAP_SWITCH = 1,
+	VNETX_MAP_SWITCH_STATE,
+	VNETX_MAP_PORT_OF,
+	VNETX_MAP_PORTS,
+	VNETX_MAP_PORT_STATE,
+	VNETX_MAP_PORT_STATS,
+	VNETX_MAP_REASONS,
+	VNETX_MAP_FDB,
+	VNETX_MAP_FDB_CLOCK,
+	VNETX_MAP_EVENTS,
+	VNETX_MAP_DEVMAP,
+	VNETX_MAP_TAIL,
+	VNETX_MAP_META,
+	VNETX_MAP_UNDO,
+	VNETX_MAP_PORT_CACHE,
+};
+
+/* Slots of the program array. */
+enum vnetx_tail {
+	VNETX_TAIL_FLOOD,
+	VNETX_TAIL_MAX,
+};
+
+enum vnetx_switch_flags {
+	/* A static entry follows its address, as the kernel bridge's do. */
+	VNETX_SWITCH_STATIC_MOVE = 1 << 0,
+	/* Made by the first attach; goes with the last port. */
+	VNETX_SWITCH_IMPLICIT = 1 << 1,
+	/* Forward every reserved group address (group_forward = 0xffff). */
+	VNETX_SWITCH_TRANSPARENT = 1 << 2,
+};
+
+/* What the data plane reads of a switch; written by user space only. */
+struct vnetx_switch {
+	__u64 ageing_ns;
+	/* An entry is written again only when it was last seen this long ago. */
+	__u64 refresh_ns;
+	/* FDB events are sent while the clock is below this (a watcher's lease). */
+	__u64 watch_until_ns;
+	__u32 flags;
+	/* One more than the highest port index in use. */
+	__u32 port_slots;
+	/* Ports with a native XDP program; below two, XDP has nowhere to send. */
+	__u32 xdp_ports;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_switch) == 40, "vnetx_switch");
+
+/* What the data plane writes about a switch. */
+struct vnetx_switch_state {
+	__u64 events_lost;
+	/* Learning refused because the FDB was full, over all ports. */
+	__u64 fdb_full;
+	__u64 pad[6];
+};
+_Static_assert(sizeof(struct vnetx_switch_state) == 64, "vnetx_switch_state");
+
+enum vnetx_port_flags {
+	VNETX_PORT_UP = 1 << 0,
+	VNETX_PORT_LEARNING = 1 << 1,
+	VNETX_PORT_FLOOD_UNICAST = 1 << 2,
+	VNETX_PORT_FLOOD_MULTICAST = 1 << 3,
+	VNETX_PORT_FLOOD_BROADCAST = 1 << 4,
+	VNETX_PORT_ISOLATED = 1 << 5,
+	VNETX_PORT_HAIRPIN = 1 << 6,
+	/* The host's own stack, reached through this device's receive side. */
+	VNETX_PORT_HOST = 1 << 7,
+	/* The device's peer is in another namespace: bpf_redirect_peer reaches it. */
+	VNETX_PORT_PEER = 1 << 8,
+	/* Frames may leave by XDP redirect (the device takes ndo_xdp_xmit). */
+	VNETX_PORT_XDP = 1 << 9,
+	/* One of storm_pps is set. */
+	VNETX_PORT_STORM = 1 << 10,
+	/* bpf_redirect_peer leaves pkt_type to us: before Linux 6.16 it does not scrub. */
+	VNETX_PORT_PEER_RETYPE = 1 << 11,
+};
+
+/* The kinds of frame that are flooded, in the order of storm_pps. */
+enum vnetx_bum {
+	VNETX_BUM_BROADCAST,
+	VNETX_BUM_MULTICAST,
+	VNETX_BUM_UNICAST,
+	VNETX_BUM_KINDS,
+};
+
+/* A port; ifindex 0 is a free slot.  Written by user space only. */
+struct vnetx_port {
+	__u32 ifindex;
+	__u32 flags;
+	/* Index of the other side (wire or host) of the same device, or 0. */
+	__u16 twin;
+	/* Bridge domain of untagged frames. */
+	__u16 bd;
+	/* Bit n forwards 01:80:c2:00:00:0n (switch's and port's settings joined). */
+	__u16 group_forward;
+	/* MAC address of the veth peer in its namespace (VNETX_PORT_PEER). */
+	__u8 peer_mac[VNETX_ALEN];
+	/* Most addresses learned on this port; 0 = no limit. */
+	__u32 learn_limit;
+	/* Frames a second let through for each vnetx_bum kind; 0 = no limit. */
+	__u32 storm_pps[VNETX_BUM_KINDS];
+	/* The port's own part of group_forward, for show and export. */
+	__u16 group_forward_own;
+	/* enum vnetx_hook: what was asked for, and what is attached. */
+	__u8 hook_wanted;
+	__u8 hook;
+	__u32 pad[6];
+};
+_Static_assert(sizeof(struct vnetx_port) == 64, "vnetx_port");
+
+/* Elements of the port cache, a power of two: place = ifindex modulo this. */
+#define VNETX_PORT_CACHE_SIZE 8192
+
+/*
+ * An element of the port cache, which answers for port_of without hashing.
+ * Of two devices that share a place the later has it; the other is in port_of.
+ */
+struct vnetx_port_ref {
+	__u32 ifindex;
+	__u32 index;
+};
+_Static_assert(sizeof(struct vnetx_port_ref) == 8, "vnetx_port_ref");
+
+enum vnetx_hook {
+	VNETX_HOOK_AUTO,
+	VNETX_HOOK_TC,
+	VNETX_HOOK_XDP,
+	VNETX_HOOK_XDP_GENERIC,
+};
+
+/* What the data plane keeps about a port. */
+struct vnetx_port_state {
+	/* Theoretical arrival time of each storm limiter, ns (see lib/storm.h). */
+	__u64 storm_tat[VNETX_BUM_KINDS];
+	/* Learned (not static) entries that name this port. */
+	__s64 learned;
+	__u64 pad[4];
+};
+_Static_assert(sizeof(struct vnetx_port_state) == 64, "vnetx_port_state");
+
+/*
+ * Counters of a port, per CPU.  A GSO packet counts as the frames that it
+ * becomes on a wire.  Each received frame has exactly one fate: it is
+ * forwarded (tx of one port, or a drop there), flooded (`flooded`), left to
+ * the host's sockets on the port (`local`), or dropped (a reason).
+ */
+struct vnetx_port_stats {
+	__u64 rx_frames;
+	__u64 rx_bytes;
+	__u64 tx_frames;
+	__u64 tx_bytes;
+	__u64 flooded;
+	__u64 local;
+	__u64 learned;
+	__u64 moved;
+};
+_Static_assert(sizeof(struct vnetx_port_stats) == 64, "vnetx_port_stats");
+
+/*
+ * Why a frame was dropped, and (from VNETX_NOTICE_FIRST on) what else is worth
+ * counting of a frame that went on.  X(name in C, name in the CLI, sentence)
+ */
+#define VNETX_REASONS(X)                                                                           \
+	X(RUNT, "runt", "shorter than an Ethernet header")                                         \
+	X(MALFORMED, "malformed", "a VLAN tag without its four bytes")                             \
+	X(BAD_SOURCE, "bad_source", "the source address is zero or a group")                       \
+	X(PORT_DOWN, "port_down", "the port is administratively down")                             \
+	X(PAUSE, "pause", "a MAC control frame (01:80:c2:00:00:01) ends at the link")              \
+	X(SAME_PORT, "same_port", "the destination is behind the port it came from")               \
+	X(ISOLATED, "isolated", "both ports are isolated")                                         \
+	X(NO_EGRESS, "no_egress", "no other port takes this flooded frame")                        \
+	X(STORM_BROADCAST, "storm_broadcast", "over the port's broadcast limit")                   \
+	X(STORM_MULTICAST, "storm_multicast", "over the port's multicast limit")                   \
+	X(STORM_UNICAST, "storm_unicast", "over the port's unknown unicast limit")                 \
+	X(MTU, "mtu", "larger than the MTU of the port it would leave by")                         \
+	X(EGRESS_DOWN, "egress_down", "the port it would leave by is down")                        \
+	X(EGRESS_GONE, "egress_gone", "the device it would leave by is gone")                      \
+	X(EGRESS_REFUSED, "egress_refused", "the device it would leave by refused it")             \
+	X(NO_MEMORY, "no_memory", "the kernel had no memory for a copy")                           \
+	X(OWN_SOURCE, "own_source", "not a drop: the host's own address came from outside")        \
+	X(FDB_FULL, "fdb_full", "not a drop: the address was not learned, the FDB is full")        \
+	X(LEARN_LIMIT, "learn_limit", "not a drop: the address was not learned, the port's limit") \
+	X(STATIC_ELSEWHERE, "static_elsewhere",                                                    \
+	  "not a drop: the source has a static entry on another port")
+
+#define VNETX_REASON_ENUM(c, cli, text) VNETX_##c,
+enum vnetx_reason { VNETX_OK, VNETX_REASONS(VNETX_REASON_ENUM) VNETX_REASON_MAX };
+#undef VNETX_REASON_ENUM
+#define VNETX_NOTICE_FIRST VNETX_OWN_SOURCE
+
+/* Key of the reasons map; the value is a __u64 per CPU. */
+struct vnetx_reason_key {
+	__u32 port;
+	__u32 reason;
+};
+_Static_assert(sizeof(struct vnetx_reason_key) == 8, "vnetx_reason_key");
+
+struct vnetx_fdb_key {
+	__u8 mac[VNETX_ALEN];
+	__u16 bd;
+};
+_Static_assert(sizeof(struct vnetx_fdb_key) == 8, "vnetx_fdb_key");
+
+enum vnetx_fdb_flags {
+	/* Does not age. */
+	VNETX_FDB_STATIC = 1 << 0,
+	/* Does not move either, whatever the switch's setting. */
+	VNETX_FDB_STICKY = 1 << 1,
+	/* The host's own address. */
+	VNETX_FDB_LOCAL = 1 << 2,
+};
+
+struct vnetx_fdb_entry {
+	/* When it was last a source address, CLOCK_MONOTONIC. */
+	__u64 seen_ns;
+	__u16 port;
+	__u16 flags;
+	/* Ties the entry to its place in the clock; 0 = not in the clock. */
+	__u32 generation;
+};
+_Static_assert(sizeof(struct vnetx_fdb_entry) == 16, "vnetx_fdb_entry");
+
+/* An element of the clock: the queue in which learned entries wait to age. */
+struct vnetx_fdb_tick {
+	struct vnetx_fdb_key key;
+	__u32 generation;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_fdb_tick) == 16, "vnetx_fdb_tick");
+
+enum vnetx_event_kind {
+	VNETX_EVENT_LEARN = 1,
+	VNETX_EVENT_MOVE,
+	VNETX_EVENT_AGE,
+};
+
+struct vnetx_event {
+	__u64 time_ns;
+	struct vnetx_fdb_key key;
+	__u32 kind;
+	__u16 port;
+	__u16 old_port;
+};
+_Static_assert(sizeof(struct vnetx_event) == 24, "vnetx_event");
+
+/* What user space alone keeps about a switch; the data plane never reads it. */
+struct vnetx_meta {
+	char name[VNETX_IFNAMSIZ];
+	__u64 netns_cookie;
+	__u64 netns_inode;
+	/* CLOCK_BOOTTIME at which an unconfirmed attach is undone; 0 = none. */
+	__u64 confirm_deadline_ns;
+	__u32 fdb_size;
+	__u32 max_ports;
+	/* The two ends of the host port, 0 without one. */
+	__u32 host_ifindex;
+	__u32 host_port_ifindex;
+	__u16 group_forward;
+	__u8 mac[VNETX_ALEN];
+	/* First 8 bytes of the key of the compiled data plane. */
+	__u64 build;
+	__u32 ageing_s;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_meta) == 80, "vnetx_meta");
+
+enum vnetx_undo_flags {
+	/* The switch set IFF_PROMISC, which was clear. */
+	VNETX_UNDO_PROMISC = 1 << 0,
+	/* The switch made the clsact qdisc. */
+	VNETX_UNDO_CLSACT = 1 << 1,
+	/* Features that were on and were switched off ... */
+	VNETX_UNDO_RXVLAN_OFF = 1 << 2,
+	VNETX_UNDO_LRO_OFF = 1 << 3,
+	VNETX_UNDO_GRO_HW_OFF = 1 << 4,
+	VNETX_UNDO_PEER_TX_OFF = 1 << 5,
+	VNETX_UNDO_PEER_TXVLAN_OFF = 1 << 6,
+	/* ... and one that was off and was switched on. */
+	VNETX_UNDO_PEER_GRO_ON = 1 << 7,
+	/* The attach waits for `vnetx confirm`. */
+	VNETX_UNDO_UNCONFIRMED = 1 << 8,
+	/* Somebody else's XDP program was taken off by force; it is pinned. */
+	VNETX_UNDO_FOREIGN_XDP = 1 << 9,
+	VNETX_UNDO_PEER_TXSCTP_OFF = 1 << 10,
+};
+
+/* What detach has to give back, written before each change.  Key: ifindex. */
+struct vnetx_undo {
+	__u32 flags;
+	__u32 foreign_xdp_id;
+	__u32 foreign_xdp_mode;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
+
+/*
+ * The maps: X(ID, pinned name, type, key, value, entries, flags).
+ * Entries are a number, or one of the switch's own sizes.
+ */
+#define VNETX_ENTRIES_FDB 0xfffffff0u
+#define VNETX_ENTRIES_PORTS 0xfffffff1u
+#define VNETX_ENTRIES_CLOCK 0xfffffff2u
+#define VNETX_ENTRIES_REASONS 0xfffffff3u
+
+#define VNETX_MAPS(X)                                                                              \
+	X(SWITCH, "switch", ARRAY, __u32, struct vnetx_switch, 1, 0)                               \
+	X(SWITCH_STATE, "switch_state", ARRAY, __u32, struct vnetx_switch_state, 1, 0)             \
+	X(PORT_OF, "port_of", HASH, __u32, __u32, VNETX_ENTRIES_PORTS, 0)                          \
+	X(PORT_CACHE, "port_cache", ARRAY, __u32, struct vnetx_port_ref, VNETX_PORT_CACHE_SIZE, 0) \
+	X(PORTS, "ports", ARRAY, __u32, struct vnetx_port, VNETX_ENTRIES_PORTS, 0)                 \
+	X(PORT_STATE, "port_state", ARRAY, __u32, struct vnetx_port_state, VNETX_ENTRIES_PORTS,    \
+	  BPF_F_MMAPABLE)                                                                          \
+	X(PORT_STATS, "port_stats", PERCPU_ARRAY, __u32, struct vnetx_port_stats,                  \
+	  VNETX_ENTRIES_PORTS, 0)                                                                  \
+	X(REASONS, "reasons", PERCPU_HASH, struct vnetx_reason_key, __u64, VNETX_ENTRIES_REASONS,  \
+	  BPF_F_NO_PREALLOC)                                                                       \
+	X(FDB, "fdb", HASH, struct vnetx_fdb_key, struct vnetx_fdb_entry, VNETX_ENTRIES_FDB, 0)    \
+	X(FDB_CLOCK, "fdb_clock", QUEUE, void, struct vnetx_fdb_tick, VNETX_ENTRIES_CLOCK, 0)      \
+	X(EVENTS, "events", RINGBUF, void, void, VNETX_EVENT_RING, 0)                              \
+	X(DEVMAP, "devmap", DEVMAP, __u32, __u32, VNETX_ENTRIES_PORTS, 0)                          \
+	X(TAIL, "tail", PROG_ARRAY, __u32, __u32, VNETX_TAIL_MAX, 0)                               \
+	X(META, "meta", ARRAY, __u32, struct vnetx_meta, 1, 0)                                     \
+	X(UNDO, "undo", HASH, __u32, struct vnetx_undo, VNETX_ENTRIES_PORTS, 0)
+
+/*
+ * The programs: X(function, pinned name, program type, expected attach type, flags).
+ * Generic XDP gets a program that does not take fragments: for one that does,
+ * Linux 6.8 to 6.18 hand the stack a copy of the packet that has lost its
+ * mac_len (skb_pp_cow_data), and TC then finds the frame without its header.
+ * Programs that differ in this cannot share a devmap, so it redirects without.
+ */
+#define VNETX_PROGRAMS(X)                                                                          \
+	X(vnetx_tc_ingress, "tc_ingress", SCHED_CLS, 0, 0)                                         \
+	X(vnetx_tc_egress, "tc_egress", SCHED_CLS, 0, 0)                                           \
+	X(vnetx_flood, "flood", SCHED_CLS, 0, 0)                                                   \
+	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
+	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
+
+#endif /* VNETX_ABI_H */

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The relay: what becomes of a frame (802.1D-2004 7.7, br_handle_frame).
+ * Both hooks run it; it changes the FDB and decides, it sends and counts nothing.
+ */
+#ifndef VNETX_RELAY_H
+#define VNETX_RELAY_H
+
+/* Decisions; a value below RELAY_UNICAST is the reason of a drop. */
+enum relay {
+	RELAY_UNICAST = VNETX_REASON_MAX,
+	RELAY_FLOOD,
+	/* For the host's sockets on this very port; a host's own frame goes out of the wire. */
+	RELAY_LOCAL,
+};
+
+#define LINK_LOCAL_BRIDGE 0x00
+#define LINK_LOCAL_PAUSE 0x01
+
+/*
+ * 01:80:c2:00:00:0n (br_handle_frame): BPDUs are flooded as long as no
+ * spanning tree runs, pause frames end here, the rest is the host's; a bit in
+ * group_forward floods any of them.
+ */
+static __always_inline __u32 relay_link_local(const struct vnetx_port *port,
+					      const struct frame *frame)
+{
+	__u8 n = frame->dst.mac[5] & 0xf;
+
+	if (port->flags & VNETX_PORT_HOST)
+		return RELAY_LOCAL;
+	if (port->group_forward & (1 << n))
+		return RELAY_FLOOD;
+	if (n == LINK_LOCAL_BRIDGE)
+		return RELAY_FLOOD;
+	return n == LINK_LOCAL_PAUSE ? VNETX_PAUSE : RELAY_LOCAL;
+}
+
+/* A known port: may the frame go there? */
+static __always_inline __u32 relay_unicast(const struct vnetx_port *in,
+					   const struct vnetx_port *out, const struct frame *frame)
+{
+	if (unlikely(frame->in == frame->out && !(in->flags & VNETX_PORT_HAIRPIN)))
+		return VNETX_SAME_PORT;
+	if (unlikely(in->flags & out->flags & PORT_PAIR_FLAGS))
+		return in->flags & out->flags & VNETX_PORT_HOST ? VNETX_SAME_PORT : VNETX_ISOLATED;
+	return RELAY_UNICAST;
+}
+
+/* Counts what learning had to say: once, by the hook that completes the frame. */
+static __always_inline void relay_notice(const struct frame *frame)
+{
+	struct vnetx_switch_state *state;
+
+	if (likely(!frame->notice))
+		return;
+	stats_reason(frame->in, frame->notice, frame->count);
+	if (frame->notice != VNETX_FDB_FULL)
+		return;
+	state = switch_state();
+	if (state)
+		__sync_fetch_and_add(&state->fdb_full, 1);
+}
+
+static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct vnetx_port *in,
+				   struct frame *frame)
+{
+	const struct vnetx_port *out;
+	__u32 decision = RELAY_FLOOD;
+
+	if (unlikely(!(in->flags & VNETX_PORT_UP)))
+		return VNETX_PORT_DOWN;
+	frame->src.bd = in->bd;
+	frame->dst.bd = in->bd;
+	frame->now = bpf_ktime_get_coarse_ns();
+	if (unlikely(eth_is_link_local(frame->dst.mac))) {
+		decision = relay_link_local(in, frame);
+		if (decision == VNETX_PAUSE)
+			return decision;
+	}
+	if (likely(in->flags & VNETX_PORT_LEARNING))
+		frame->notice = fdb_learn(sw, &frame->src, in, frame->in, frame->now);
+	if (eth_is_group(frame->dst.mac))
+		return decision;
+	frame->out = fdb_port(sw, &frame->dst, frame->now);
+	if (!frame->out)
+		return RELAY_FLOOD;
+	out = port_get(frame->out);
+	return likely(out) ? relay_unicast(in, out, frame) : RELAY_FLOOD;
+}
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The XDP hook: completes known unicast between XDP ports and drops, and
+ * leaves everything else to TC on the same device, which sees the frame as if
+ * XDP had not been there.  Only what is completed here is counted here; an
+ * address learned here is merely found again by TC.
+ */
+#include "ctx/xdp.h"
+#include "lib/eth.h"
+#include "lib/switch.h"
+#include "lib/port.h"
+#include "lib/stats.h"
+#include "lib/event.h"
+#include "lib/fdb.h"
+#include "lib/frame.h"
+#include "lib/relay.h"
+#include "lib/mtu.h"
+
+static __always_inline void xdp_completed(const struct frame *frame)
+{
+	stats_rx(frame->in, frame->count, frame->len);
+	relay_notice(frame);
+}
+
+static __always_inline int xdp_drop(const struct frame *frame, __u32 port, __u32 reason)
+{
+	xdp_completed(frame);
+	stats_reason(port, reason, frame->count);
+	return XDP_DROP;
+}
+
+/* Native XDP: to devices that take frames by ndo_xdp_xmit, in bulk. */
+static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame)
+{
+	const struct vnetx_port *out = port_get(frame->out);
+	const struct mtu mtu = mtu_of(ctx, frame);
+	__u32 reason;
+
+	if (!out || !(out->flags & VNETX_PORT_XDP))
+		return XDP_PASS;
+	if (unlikely(!(out->flags & VNETX_PORT_UP)))
+		return xdp_drop(frame, frame->out, VNETX_EGRESS_DOWN);
+	reason = mtu_check(ctx, &mtu, out->ifindex);
+	if (unlikely(reason))
+		return xdp_drop(frame, frame->out, reason);
+	/* A device that goes takes its place in the devmap with it. */
+	if (unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), frame->out, XDP_DROP) != XDP_REDIRECT))
+		return xdp_drop(frame, frame->out, VNETX_EGRESS_GONE);
+	xdp_completed(frame);
+	stats_tx(frame->out, frame->count, frame->len);
+	return XDP_REDIRECT;
+}
+
+/*
+ * Generic XDP: the frame is an skb already and may go to any device, but what
+ * looks too large here may be a GSO packet: TC knows.
+ */
+static __always_inline int xdp_unicast_generic(ctx_t *ctx, const struct frame *frame)
+{
+	const struct vnetx_port *out = port_get(frame->out);
+	const struct mtu mtu = mtu_of(ctx, frame);
+
+	if (!out || (out->flags & VNETX_PORT_HOST) || !(out->flags & VNETX_PORT_UP) ||
+	    mtu_check(ctx, &mtu, out->ifindex))
+		return XDP_PASS;
+	xdp_completed(frame);
+	stats_tx(frame->out, frame->count, frame->len);
+	return bpf_redirect(out->ifindex, 0);
+}
+
+/* The part that both kinds share: a verdict, XDP_REDIRECT for a known port. */
+static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
+				     const struct vnetx_port *in, struct frame *frame)
+{
+	__u32 decision;
+
+	frame->len = ctx_len(ctx);
+	frame->count = ctx_frames(ctx);
+	decision = frame_parse(ctx, frame);
+	if (unlikely(decision))
+		return xdp_drop(frame, frame->in, decision);
+	if (eth_is_group(frame->dst.mac))
+		return XDP_PASS;
+	decision = relay(sw, in, frame);
+	if (decision < RELAY_UNICAST)
+		return xdp_drop(frame, frame->in, decision);
+	return decision == RELAY_UNICAST ? XDP_REDIRECT : XDP_PASS;
+}
+
+int vnetx_xdp(struct xdp_md *ctx)
+{
+	const struct vnetx_switch *sw = switch_get();
+	struct frame frame = { .in = port_of(ctx_ifindex(ctx)) };
+	const struct vnetx_port *in = port_get(frame.in);
+	int verdict;
+
+	if (unlikely(!sw || !in) || sw->xdp_ports < 2)
+		return XDP_PASS;
+	verdict = xdp_relay(ctx, sw, in, &frame);
+	return verdict == XDP_REDIRECT ? xdp_unicast(ctx, &frame) : verdict;
+}
+
+/*
+ * Generic XDP runs on every frame that enters the stack by the device.  Where
+ * TC sends frames to the host through it, they cannot be told from the wire's.
+ */
+int vnetx_xdp_generic(struct xdp_md *ctx)
+{
+	const struct vnetx_switch *sw = switch_get();
+	struct frame frame = { .in = port_of(ctx_ifindex(ctx)) };
+	const struct vnetx_port *in = port_get(frame.in);
+	int verdict;
+
+	if (unlikely(!sw || !in) || in->twin)
+		return XDP_PASS;
+	verdict = xdp_relay(ctx, sw, in, &frame);
+	return verdict == XDP_REDIRECT ? xdp_unicast_generic(ctx, &frame) : verdict;
+}

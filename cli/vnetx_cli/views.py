@@ -1,0 +1,73 @@
+"""What is observed, as JSON documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vnetx import model
+
+if TYPE_CHECKING:
+    from vnetx.state import PortView, SwitchView
+
+
+def port_settings(settings: model.PortSettings) -> dict[str, Any]:
+    """By the names that configuration files use."""
+    return {
+        "hook": settings.hook,
+        "learning": settings.learning,
+        "flood_unicast": settings.flood_unicast,
+        "flood_multicast": settings.flood_multicast,
+        "flood_broadcast": settings.flood_broadcast,
+        "isolated": settings.isolated,
+        "hairpin": settings.hairpin,
+        "state": "up" if settings.up else "down",
+        "learn_limit": settings.learn_limit,
+        "storm": dict(zip(model.STORM_KINDS, settings.storm, strict=True)),
+        "group_forward": model.format_groups(settings.group_forward),
+    }
+
+
+def port(view: PortView) -> dict[str, Any]:
+    """A port as `port show` has it."""
+    stats = dict(view.stats)
+    notices = stats.pop("notices", {})
+    return {
+        "ifname": view.ifname,
+        "ifindex": view.ifindex,
+        "switch": view.switch,
+        "hook": view.hook,
+        "state": view.state,
+        "mtu": view.mtu,
+        "mode": "unaware",
+        "pvid": None,
+        "vlans": [],
+        "stats": stats,
+        "notices": notices,
+        "host": view.host,
+        "learned": view.learned,
+        "unconfirmed": view.unconfirmed,
+        "settings": port_settings(view.settings),
+    }
+
+
+def switch(view: SwitchView) -> dict[str, Any]:
+    """A switch as `switch show` has it."""
+    settings = view.settings
+    return {
+        "name": view.name,
+        "ageing": settings.ageing,
+        "group_forward": model.format_groups(settings.group_forward),
+        "transparent": settings.group_forward == model.ALL_GROUPS,
+        "static_move": settings.static_move,
+        "fdb_size": settings.fdb_size,
+        "max_ports": settings.max_ports,
+        "host_port": view.host_port,
+        "mac": None if view.host_mac is None else model.format_mac(view.host_mac),
+        "ports": [port.ifname for port in view.ports],
+        "learned": sum(port.learned for port in view.ports),
+        "fdb_full": view.fdb_full,
+        "events_lost": view.events_lost,
+        "implicit": view.implicit,
+        "unconfirmed_for": view.unconfirmed_for,
+        "host_stats": view.host_stats,
+    }

@@ -1,0 +1,371 @@
+# cython: language_level=3, embedsignature=True
+"""The ABI of bpf/include/vnetx/abi.h in Python: constants, maps, programs, struct codecs.
+
+Enumerations come as dicts of name to number, structs as dicts of member to
+value: ``unpack_*`` reads one from bytes, ``pack_*`` makes the bytes of one
+(members that are left out are zero).
+"""
+from libc.stdint cimport uint32_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from abi cimport *
+
+cdef extern from *:
+    """
+    #include <linux/bpf.h>
+    #include "vnetx/abi.h"
+
+    #ifndef BPF_F_XDP_HAS_FRAGS
+    #define BPF_F_XDP_HAS_FRAGS (1U << 5)
+    #endif
+
+    /* A type named void in the table stands for a size of 0. */
+    typedef struct {} vnetx_nothing;
+
+    struct map_row {
+        uint32_t id, type, key_size, value_size, entries, flags;
+        const char *name;
+    };
+    #define void vnetx_nothing
+    #define MAP_ROW(ID, NAME, TYPE, KEY, VALUE, ENTRIES, FLAGS)                     \
+        { VNETX_MAP_##ID, BPF_MAP_TYPE_##TYPE, sizeof(KEY), sizeof(VALUE), ENTRIES, FLAGS, NAME },
+    static const struct map_row map_rows[] = { VNETX_MAPS(MAP_ROW) };
+    #undef void
+    #define MAP_ROWS (sizeof(map_rows) / sizeof(map_rows[0]))
+
+    struct program_row {
+        const char *function, *name;
+        uint32_t type, attach_type, flags;
+    };
+    #define PROGRAM_ROW(FUNCTION, NAME, TYPE, ATTACH, FLAGS)                        \
+        { #FUNCTION, NAME, BPF_PROG_TYPE_##TYPE, ATTACH, FLAGS },
+    static const struct program_row program_rows[] = { VNETX_PROGRAMS(PROGRAM_ROW) };
+    #define PROGRAM_ROWS (sizeof(program_rows) / sizeof(program_rows[0]))
+
+    struct reason_row {
+        uint32_t number;
+        const char *name, *text;
+    };
+    #define REASON_ROW(C, NAME, TEXT) { VNETX_##C, NAME, TEXT },
+    static const struct reason_row reason_rows[] = { VNETX_REASONS(REASON_ROW) };
+    #define REASON_ROWS (sizeof(reason_rows) / sizeof(reason_rows[0]))
+    """
+    struct map_row:
+        uint32_t id, type, key_size, value_size, entries, flags
+        const char *name
+    const map_row map_rows[]
+    int MAP_ROWS
+
+    struct program_row:
+        const char *function
+        const char *name
+        uint32_t type, attach_type, flags
+    const program_row program_rows[]
+    int PROGRAM_ROWS
+
+    struct reason_row:
+        uint32_t number
+        const char *name
+        const char *text
+    const reason_row reason_rows[]
+    int REASON_ROWS
+
+cdef extern from "vnetx/abi.h":
+    enum:
+        VNETX_ABI_VERSION
+        VNETX_MAX_PORTS
+        VNETX_FDB_DEFAULT
+        VNETX_FDB_MAX
+        VNETX_AGEING_DEFAULT
+        VNETX_AGEING_MAX
+        VNETX_EVENT_RING
+        VNETX_SWITCHED
+        VNETX_TAIL_FLOOD
+        VNETX_SWITCH_STATIC_MOVE
+        VNETX_SWITCH_IMPLICIT
+        VNETX_SWITCH_TRANSPARENT
+        VNETX_PORT_UP
+        VNETX_PORT_LEARNING
+        VNETX_PORT_FLOOD_UNICAST
+        VNETX_PORT_FLOOD_MULTICAST
+        VNETX_PORT_FLOOD_BROADCAST
+        VNETX_PORT_ISOLATED
+        VNETX_PORT_HAIRPIN
+        VNETX_PORT_HOST
+        VNETX_PORT_PEER
+        VNETX_PORT_XDP
+        VNETX_PORT_STORM
+        VNETX_PORT_PEER_RETYPE
+        VNETX_PORT_CACHE_SIZE
+        VNETX_HOOK_AUTO
+        VNETX_HOOK_TC
+        VNETX_HOOK_XDP
+        VNETX_HOOK_XDP_GENERIC
+        VNETX_EVENT_LEARN
+        VNETX_EVENT_MOVE
+        VNETX_EVENT_AGE
+        VNETX_UNDO_PROMISC
+        VNETX_UNDO_CLSACT
+        VNETX_UNDO_RXVLAN_OFF
+        VNETX_UNDO_LRO_OFF
+        VNETX_UNDO_GRO_HW_OFF
+        VNETX_UNDO_PEER_TX_OFF
+        VNETX_UNDO_PEER_TXVLAN_OFF
+        VNETX_UNDO_PEER_GRO_ON
+        VNETX_UNDO_UNCONFIRMED
+        VNETX_UNDO_FOREIGN_XDP
+        VNETX_UNDO_PEER_TXSCTP_OFF
+    uint32_t VNETX_ENTRIES_FDB
+    uint32_t VNETX_ENTRIES_PORTS
+    uint32_t VNETX_ENTRIES_CLOCK
+    uint32_t VNETX_ENTRIES_REASONS
+
+ABI_VERSION = VNETX_ABI_VERSION
+MAX_PORTS = VNETX_MAX_PORTS
+PORT_CACHE_SIZE = VNETX_PORT_CACHE_SIZE
+FDB_DEFAULT = VNETX_FDB_DEFAULT
+FDB_MAX = VNETX_FDB_MAX
+AGEING_DEFAULT = VNETX_AGEING_DEFAULT
+AGEING_MAX = VNETX_AGEING_MAX
+EVENT_RING = VNETX_EVENT_RING
+SWITCHED = VNETX_SWITCHED
+
+ENTRIES = {VNETX_ENTRIES_FDB: "fdb", VNETX_ENTRIES_PORTS: "ports",
+           VNETX_ENTRIES_CLOCK: "clock", VNETX_ENTRIES_REASONS: "reasons"}
+
+MAPS = [{"id": map_rows[i].id, "name": map_rows[i].name.decode(), "type": map_rows[i].type,
+         "key_size": map_rows[i].key_size, "value_size": map_rows[i].value_size,
+         "entries": map_rows[i].entries, "flags": map_rows[i].flags}
+        for i in range(MAP_ROWS)]
+
+PROGRAMS = [{"function": program_rows[i].function.decode(),
+             "name": program_rows[i].name.decode(), "type": program_rows[i].type,
+             "attach_type": program_rows[i].attach_type, "flags": program_rows[i].flags}
+            for i in range(PROGRAM_ROWS)]
+
+TAILS = {VNETX_TAIL_FLOOD: "flood"}
+
+REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
+REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
+                for i in range(REASON_ROWS)}
+NOTICE_FIRST = VNETX_NOTICE_FIRST
+
+SWITCH_FLAGS = {"static_move": VNETX_SWITCH_STATIC_MOVE, "implicit": VNETX_SWITCH_IMPLICIT,
+                "transparent": VNETX_SWITCH_TRANSPARENT}
+
+PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
+              "flood_unicast": VNETX_PORT_FLOOD_UNICAST,
+              "flood_multicast": VNETX_PORT_FLOOD_MULTICAST,
+              "flood_broadcast": VNETX_PORT_FLOOD_BROADCAST,
+              "isolated": VNETX_PORT_ISOLATED, "hairpin": VNETX_PORT_HAIRPIN,
+              "host": VNETX_PORT_HOST, "peer": VNETX_PORT_PEER, "xdp": VNETX_PORT_XDP,
+              "storm": VNETX_PORT_STORM, "peer_retype": VNETX_PORT_PEER_RETYPE}
+
+HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
+         "xdp-generic": VNETX_HOOK_XDP_GENERIC}
+
+FDB_FLAGS = {"static": VNETX_FDB_STATIC, "sticky": VNETX_FDB_STICKY, "local": VNETX_FDB_LOCAL}
+
+EVENTS = {VNETX_EVENT_LEARN: "learn", VNETX_EVENT_MOVE: "move", VNETX_EVENT_AGE: "age-out"}
+
+UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
+              "rxvlan_off": VNETX_UNDO_RXVLAN_OFF, "lro_off": VNETX_UNDO_LRO_OFF,
+              "gro_hw_off": VNETX_UNDO_GRO_HW_OFF, "peer_tx_off": VNETX_UNDO_PEER_TX_OFF,
+              "peer_txvlan_off": VNETX_UNDO_PEER_TXVLAN_OFF,
+              "peer_gro_on": VNETX_UNDO_PEER_GRO_ON, "unconfirmed": VNETX_UNDO_UNCONFIRMED,
+              "foreign_xdp": VNETX_UNDO_FOREIGN_XDP,
+              "peer_txsctp_off": VNETX_UNDO_PEER_TXSCTP_OFF}
+
+ctypedef fused record:
+    vnetx_switch
+    vnetx_switch_state
+    vnetx_port
+    vnetx_port_state
+    vnetx_port_stats
+    vnetx_reason_key
+    vnetx_fdb_key
+    vnetx_fdb_entry
+    vnetx_event
+    vnetx_meta
+    vnetx_undo
+
+
+cdef int load(record *out, bytes raw) except -1:
+    if <size_t>len(raw) < sizeof(out[0]):
+        raise ValueError(f"{len(raw)} bytes where the ABI has {sizeof(out[0])}")
+    memcpy(out, <const char *>raw, sizeof(out[0]))
+    return 0
+
+
+cdef bytes dump(record *value):
+    return (<const char *>value)[:sizeof(value[0])]
+
+
+def unpack_switch(bytes raw):
+    cdef vnetx_switch value
+    load(&value, raw)
+    return value
+
+
+def pack_switch(uint64_t ageing_ns, uint64_t refresh_ns, uint64_t watch_until_ns, uint32_t flags,
+                uint32_t port_slots, uint32_t xdp_ports):
+    cdef vnetx_switch value
+    memset(&value, 0, sizeof(value))
+    value.ageing_ns = ageing_ns
+    value.refresh_ns = refresh_ns
+    value.watch_until_ns = watch_until_ns
+    value.flags = flags
+    value.port_slots = port_slots
+    value.xdp_ports = xdp_ports
+    return dump(&value)
+
+
+def unpack_switch_state(bytes raw):
+    cdef vnetx_switch_state value
+    load(&value, raw)
+    return value
+
+
+def unpack_port(bytes raw):
+    """peer_mac is bytes; storm_pps a list in the order broadcast, multicast, unicast."""
+    cdef vnetx_port value
+    load(&value, raw)
+    result = <object>value
+    result["peer_mac"] = (<const char *>value.peer_mac)[:6]
+    return result
+
+
+def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int group_forward=0,
+              bytes peer_mac=bytes(6), uint32_t learn_limit=0, storm_pps=(0, 0, 0),
+              int group_forward_own=0, int hook_wanted=0, int hook=0):
+    cdef vnetx_port value
+    memset(&value, 0, sizeof(value))
+    value.ifindex = ifindex
+    value.flags = flags
+    value.twin = twin
+    value.bd = bd
+    value.group_forward = group_forward
+    memcpy(value.peer_mac, <const char *>peer_mac, 6)
+    value.learn_limit = learn_limit
+    value.storm_pps = tuple(storm_pps)
+    value.group_forward_own = group_forward_own
+    value.hook_wanted = hook_wanted
+    value.hook = hook
+    return dump(&value)
+
+
+def unpack_port_state(bytes raw):
+    cdef vnetx_port_state value
+    load(&value, raw)
+    return value
+
+
+def sum_port_stats(bytes raw):
+    """Sum the counters of all CPUs (one struct each)."""
+    cdef vnetx_port_stats total, value
+    cdef Py_ssize_t i
+    cdef uint64_t *sums = <uint64_t *>&total
+    cdef uint64_t *parts = <uint64_t *>&value
+    cdef size_t k
+    memset(&total, 0, sizeof(total))
+    for i in range(0, len(raw), sizeof(value)):
+        memcpy(&value, <const char *>raw + i, sizeof(value))
+        for k in range(sizeof(value) // 8):
+            sums[k] += parts[k]
+    return total
+
+
+def unpack_reason_key(bytes raw):
+    cdef vnetx_reason_key value
+    load(&value, raw)
+    return value.port, value.reason
+
+
+def unpack_fdb_entry(bytes raw):
+    cdef vnetx_fdb_entry value
+    load(&value, raw)
+    return value
+
+
+def pack_fdb_key(bytes mac, int bd):
+    cdef vnetx_fdb_key value
+    memset(&value, 0, sizeof(value))
+    if len(mac) != 6:
+        raise ValueError("a MAC address has six bytes")
+    memcpy(value.mac, <const char *>mac, 6)
+    value.bd = bd
+    return dump(&value)
+
+
+def unpack_fdb_key(bytes raw):
+    """Return (mac as bytes, bd)."""
+    cdef vnetx_fdb_key value
+    load(&value, raw)
+    return (<const char *>value.mac)[:6], value.bd
+
+
+def pack_fdb_entry(uint64_t seen_ns, int port, int flags, uint32_t generation=0):
+    cdef vnetx_fdb_entry value
+    memset(&value, 0, sizeof(value))
+    value.seen_ns = seen_ns
+    value.port = port
+    value.flags = flags
+    value.generation = generation
+    return dump(&value)
+
+
+def unpack_event(bytes raw):
+    """Return (time_ns, mac as bytes, bd, kind, port, old_port)."""
+    cdef vnetx_event value
+    load(&value, raw)
+    return (value.time_ns, (<const char *>value.key.mac)[:6], value.key.bd, value.kind,
+            value.port, value.old_port)
+
+
+def unpack_meta(bytes raw):
+    """name is str, mac bytes."""
+    cdef vnetx_meta value
+    load(&value, raw)
+    result = <object>value
+    result["name"] = bytes(value.name).decode()
+    result["mac"] = (<const char *>value.mac)[:6]
+    return result
+
+
+def pack_meta(str name, uint64_t netns_cookie, uint64_t netns_inode, uint64_t confirm_deadline_ns,
+              uint32_t fdb_size, uint32_t max_ports, uint32_t host_ifindex,
+              uint32_t host_port_ifindex, int group_forward, bytes mac, uint64_t build,
+              uint32_t ageing_s):
+    cdef vnetx_meta value
+    cdef bytes encoded = name.encode()
+    memset(&value, 0, sizeof(value))
+    if len(encoded) >= sizeof(value.name):
+        raise ValueError(f"{name}: longer than an interface name")
+    memcpy(value.name, <const char *>encoded, len(encoded))
+    value.netns_cookie = netns_cookie
+    value.netns_inode = netns_inode
+    value.confirm_deadline_ns = confirm_deadline_ns
+    value.fdb_size = fdb_size
+    value.max_ports = max_ports
+    value.host_ifindex = host_ifindex
+    value.host_port_ifindex = host_port_ifindex
+    value.group_forward = group_forward
+    memcpy(value.mac, <const char *>mac, 6)
+    value.build = build
+    value.ageing_s = ageing_s
+    return dump(&value)
+
+
+def unpack_undo(bytes raw):
+    cdef vnetx_undo value
+    load(&value, raw)
+    return value
+
+
+def pack_undo(uint32_t flags=0, uint32_t foreign_xdp_id=0, uint32_t foreign_xdp_mode=0):
+    cdef vnetx_undo value
+    memset(&value, 0, sizeof(value))
+    value.flags = flags
+    value.foreign_xdp_id = foreign_xdp_id
+    value.foreign_xdp_mode = foreign_xdp_mode
+    return dump(&value)

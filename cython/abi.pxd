@@ -1,0 +1,89 @@
+"""The ABI as C has it: the members' names are here, their places in abi.h alone."""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "vnetx/abi.h" nogil:
+    enum:
+        VNETX_FDB_STATIC
+        VNETX_FDB_STICKY
+        VNETX_FDB_LOCAL
+        VNETX_REASON_MAX
+        VNETX_NOTICE_FIRST
+
+    struct vnetx_switch:
+        uint64_t ageing_ns
+        uint64_t refresh_ns
+        uint64_t watch_until_ns
+        uint32_t flags
+        uint32_t port_slots
+        uint32_t xdp_ports
+
+    struct vnetx_switch_state:
+        uint64_t events_lost
+        uint64_t fdb_full
+
+    struct vnetx_port:
+        uint32_t ifindex
+        uint32_t flags
+        uint16_t twin
+        uint16_t bd
+        uint16_t group_forward
+        uint8_t peer_mac[6]
+        uint32_t learn_limit
+        uint32_t storm_pps[3]
+        uint16_t group_forward_own
+        uint8_t hook_wanted
+        uint8_t hook
+
+    struct vnetx_port_state:
+        int64_t learned
+
+    struct vnetx_port_stats:
+        uint64_t rx_frames
+        uint64_t rx_bytes
+        uint64_t tx_frames
+        uint64_t tx_bytes
+        uint64_t flooded
+        uint64_t local
+        uint64_t learned
+        uint64_t moved
+
+    struct vnetx_reason_key:
+        uint32_t port
+        uint32_t reason
+
+    struct vnetx_fdb_key:
+        uint8_t mac[6]
+        uint16_t bd
+
+    struct vnetx_fdb_entry:
+        uint64_t seen_ns
+        uint16_t port
+        uint16_t flags
+        uint32_t generation
+
+    struct vnetx_event:
+        uint64_t time_ns
+        vnetx_fdb_key key
+        uint32_t kind
+        uint16_t port
+        uint16_t old_port
+
+    struct vnetx_meta:
+        char name[16]
+        uint64_t netns_cookie
+        uint64_t netns_inode
+        uint64_t confirm_deadline_ns
+        uint32_t fdb_size
+        uint32_t max_ports
+        uint32_t host_ifindex
+        uint32_t host_port_ifindex
+        uint16_t group_forward
+        uint8_t mac[6]
+        uint64_t build
+        uint32_t ageing_s
+
+    struct vnetx_undo:
+        uint32_t flags
+        uint32_t foreign_xdp_id
+        uint32_t foreign_xdp_mode

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Run the tests: what can share the machine on two processes, then the rest alone.
+#
+#   packaging/test.sh all|fast [PYTEST-OPTION…]
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+
+case ${1:-} in
+all) parallel="not serial and not vm" alone="serial or vm" ;;
+fast) parallel="not serial and not vm and not slow" alone="serial and not vm and not slow" ;;
+*)
+    echo "usage: $0 all|fast [PYTEST-OPTION…]" >&2
+    exit 2
+    ;;
+esac
+shift
+
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+status=0
+
+# Exit status 5 says that a marker selected nothing, which one of the two passes may.
+layers() {
+    local name=$1 rc
+    shift
+    .venv/bin/python -m pytest --junitxml="$reports/$name.xml" "$@"
+    rc=$?
+    [ $rc -eq 0 ] || [ $rc -eq 5 ] || status=$rc
+}
+
+layers parallel -n 2 --dist loadgroup -m "$parallel" "$@"
+layers alone -m "$alone" "$@"
+
+.venv/bin/python - "$reports" <<'PYTHON' || status=1
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+suites = [s for f in Path(sys.argv[1]).glob("*.xml") for s in ElementTree.parse(f).iter("testsuite")]
+total, skipped, failed = (
+    sum(int(s.get(key, 0)) for s in suites for key in keys)
+    for keys in (["tests"], ["skipped"], ["failures", "errors"])
+)
+print(f"{total - skipped - failed} passed, {failed} failed, {skipped} skipped")
+if total == skipped:
+    sys.exit("error: no test was executed")
+PYTHON
+exit $status

@@ -1,0 +1,1 @@
+"""The performance harness: subjects in namespaces, probes, interleaved rounds, statistics."""

@@ -1,0 +1,190 @@
+"""Network namespaces of our own, and work done inside them.
+
+Names carry the process that made them, so that what a killed run left behind
+is recognised and removed by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import pickle
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+PREFIX = "vnetxperf"
+#: Of processes that are measured: the machine's other work on their core waits.
+NICE = -15
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+_numbers = itertools.count()
+
+
+def ip(*arguments: str, batch: str | None = None) -> str:
+    """Runs ip(8), with `batch` as its commands if given; returns what it printed."""
+    command = ["ip", *arguments] if batch is None else ["ip", *arguments, "-batch", "-"]
+    done = subprocess.run(command, input=batch, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _setns(fd: int) -> None:
+    if _libc.setns(fd, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, f"entering a network namespace: {os.strerror(code)}")
+
+
+class Namespace:
+    """A named network namespace: no IPv6 (its housekeeping is noise), loopback up."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}-{role}"
+        ip("netns", "add", self.name)
+        with self.entered():
+            for scope in ("all", "default"):
+                self.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", "1")
+        self.ip("link set dev lo up")
+
+    def delete(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            ip("netns", "delete", self.name)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread inside this namespace."""
+        with open("/proc/thread-self/ns/net") as back, open(f"/run/netns/{self.name}") as inside:
+            _setns(inside.fileno())
+            try:
+                yield
+            finally:
+                _setns(back.fileno())
+
+    def ip(self, *commands: str) -> None:
+        """Runs commands of ip(8) here."""
+        ip("-n", self.name, batch="\n".join(commands) + "\n")
+
+    def sysctl(self, name: str, value: str | None = None) -> str | None:
+        """Reads (or writes) a sysctl of this namespace; None where there is none of this name.
+
+        To be called inside :meth:`entered`.
+        """
+        path = Path("/proc/sys") / name
+        try:
+            if value is not None:
+                path.write_text(value)
+            return path.read_text().strip()
+        except OSError:
+            return None
+
+
+def remove_leftovers() -> list[str]:
+    """Deletes the namespaces of harness processes that are no more; returns their names."""
+    removed = []
+    for path in sorted(Path("/run/netns").glob(f"{PREFIX}-*")):
+        match = re.fullmatch(rf"{PREFIX}-(\d+)-.*", path.name)
+        if match and not Path(f"/proc/{match[1]}").exists():
+            with contextlib.suppress(RuntimeError):
+                ip("netns", "delete", path.name)
+                removed.append(path.name)
+    return removed
+
+
+# ---------------------------------------------------------------- workers
+
+
+class Worker:
+    """A function that runs in a process of its own, inside a namespace.
+
+    Pinned to `core` if that is given; `nice` as setpriority(2) has it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        namespace: Namespace | None = None,
+        core: int | None = None,
+        nice: int = 0,
+    ) -> None:
+        reading, writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(reading)
+            self._run(writing, function, arguments, namespace, core, nice)
+        os.close(writing)
+        self._pipe = reading
+
+    @staticmethod
+    def _run(
+        pipe: int,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        namespace: Namespace | None,
+        core: int | None,
+        nice: int,
+    ) -> None:
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+            if core is not None:
+                os.sched_setaffinity(0, {core})
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            with namespace.entered() if namespace else contextlib.nullcontext():
+                outcome = (True, function(*arguments))
+        except BaseException as error:
+            outcome = (False, f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError), os.fdopen(pipe, "wb") as out:
+            out.write(pickle.dumps(outcome))
+        os._exit(0)
+
+    def result(self, timeout: float) -> Any:
+        """What the function returned.
+
+        Raises:
+            RuntimeError: it raised, died, or was killed after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        chunks = []
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([self._pipe], [], [], left)[0]:
+                    raise RuntimeError(f"a worker took longer than {timeout:.0f} s")
+                chunk = os.read(self._pipe, 1 << 16)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+        finally:
+            self.close()
+        if not chunks:
+            raise RuntimeError("a worker died")
+        good, value = pickle.loads(b"".join(chunks))
+        if not good:
+            raise RuntimeError(value)
+        return value
+
+    def done(self) -> bool:
+        """Whether the process has handed in its result or died; at most a moment before its end."""
+        return bool(select.select([self._pipe], [], [], 0)[0])
+
+    def close(self) -> None:
+        """Ends the process if it still runs."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            os.close(self._pipe)
+            self._pid = 0
+
+
+def run_in(namespace: Namespace, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a child process inside a namespace, for at most a minute."""
+    return Worker(function, *arguments, namespace=namespace).result(60)

@@ -1,0 +1,38 @@
+"""Fixtures that every layer shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+pytest.register_assert_rewrite("lib.pair")
+
+hypothesis.settings.register_profile(
+    "vnetx",
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("vnetx")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root: namespaces and bpf(2)")
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pinned_to_a_cpu() -> Iterator[None]:
+    """Each worker of xdist has a CPU: what a test sends arrives in the order of sending."""
+    allowed = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    os.sched_setaffinity(0, {allowed[worker % len(allowed)]})
+    yield
+    os.sched_setaffinity(0, set(allowed))

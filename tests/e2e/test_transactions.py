@@ -1,0 +1,490 @@
+"""Commands are transactions: killed or failing anywhere, alone or two at once."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
+
+from lib.namespaces import Namespace
+from lib.snapshot import Machine, Outcome, Picture, Running, flat
+from vnetx import _abi, _bpf, engine, links, state
+from vnetx.datapath import pins
+from vnetx.datapath.maps import SwitchMaps
+from vnetx.errors import VnetxError
+from vnetx.model import SwitchSettings
+from vnetx.plan import Step
+
+pytestmark = pytest.mark.root
+
+SMALL = SwitchSettings(fdb_size=64, max_ports=16)
+
+# -------------------------------------------------------------- effects
+
+Interrupt = Callable[[str], None]
+
+
+def _before(owner: Any, name: str, interrupt: Interrupt, applies: Callable[..., bool]) -> None:
+    plain = getattr(owner, name)
+
+    @functools.wraps(plain)
+    def wrapped(*args: Any, **kw: Any) -> Any:
+        if applies(*args, **kw):
+            interrupt(name)
+        return plain(*args, **kw)
+
+    setattr(owner, name, wrapped)
+
+
+def instrument(interrupt: Interrupt) -> None:
+    """`interrupt` is called before whatever changes something that outlives the process.
+
+    Finer than the steps of a plan: a step, or making a switch, has several effects.
+    """
+    always = lambda *_, **__: True  # noqa: E731
+    for name in ("map_update", "obj_pin", "link_create", "link_update", "link_detach"):
+        _before(_bpf, name, interrupt, always)
+    for name in ("mkdir", "rename", "unlink", "rmdir"):
+        _before(Path, name, interrupt, always)
+    for name in ("_mount_here", "_unmount_here"):
+        _before(pins, name, interrupt, always)
+    _before(IoctlEthtool, "set_features", interrupt, always)
+
+    class Netlink(links.IPRoute):  # type: ignore[misc]
+        def __getattr__(self, name: str) -> Any:
+            plain = super().__getattr__(name)
+            if name not in ("link", "tc"):
+                return plain
+
+            def wrapped(command: str, *args: Any, **kw: Any) -> Any:
+                if command not in ("get", "dump"):
+                    interrupt(f"{name} {command}")
+                return plain(command, *args, **kw)
+
+            return wrapped
+
+    links.IPRoute = Netlink
+
+
+class Counter:
+    """Does something at the nth effect or step, once."""
+
+    def __init__(self, number: int, action: Callable[[Any], None]) -> None:
+        self.left = number
+        self.action = action
+
+    def __call__(self, what: Any) -> None:
+        self.left -= 1
+        if self.left == -1:
+            self.action(what)
+
+
+def killed_before(number: int, command: Callable[[], Any]) -> Callable[[], Any]:
+    """The command in a process that is killed before its nth effect."""
+
+    def work() -> Any:
+        instrument(Counter(number, lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+        return command()
+
+    return work
+
+
+def failing_at(number: int, command: Callable[[], Any]) -> Callable[[], Any]:
+    """The command with its nth effect failing as the kernel would."""
+
+    def fail(effect: str) -> None:
+        raise OSError(errno.EIO, f"{effect}: {os.strerror(errno.EIO)}")
+
+    def work() -> Any:
+        counter = Counter(number, fail)
+        instrument(counter)
+        command()
+        return counter.left < 0
+
+    return work
+
+
+# -------------------------------------------------------------- scenarios
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with Machine(idle=True) as made:
+        yield made
+
+
+@pytest.fixture
+def far(machine: Machine) -> Namespace:
+    """The namespace of h1 to h3 behind p1 to p3; p3 carries the host's addresses."""
+    namespace = machine.namespace()
+    machine.near.ip(
+        *(f"link add name p{n} type veth peer name h{n} netns {namespace.path}" for n in (1, 2, 3)),
+        *(f"link set p{n} up" for n in (1, 2, 3)),
+        "address add 192.0.2.1/24 dev p3",
+        "link add link p1 name m1 type macvlan mode bridge",
+        "link set m1 up",
+    )
+    namespace.ip(*(f"link set h{n} up" for n in (1, 2, 3)))
+    return namespace
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command and what was done before it; those that repeat others are tried more coarsely."""
+
+    command: Callable[[], Any]
+    given: Callable[[], Any] = lambda: None
+    stride: int = 1
+
+
+def add_br0() -> Any:
+    return engine.switch_add("br0", SMALL)
+
+
+def attach(*names: str, **kw: Any) -> Callable[[], Any]:
+    return lambda: engine.attach(names, **kw)
+
+
+def in_br0(*names: str, **kw: Any) -> Callable[[], Any]:
+    def work() -> Any:
+        add_br0()
+        return engine.attach(names, switch="br0", **kw) if names else None
+
+    return work
+
+
+SCENARIOS = {
+    "attach, new switch with host port": Scenario(attach("p1", hook="tc")),
+    "attach nic, new switch": Scenario(attach("p3", hook="xdp"), stride=2),
+    "attach tc": Scenario(attach("p1", switch="br0", hook="tc"), in_br0()),
+    "attach xdp": Scenario(attach("p1", switch="br0", hook="xdp"), in_br0()),
+    "attach generic, promiscuous": Scenario(
+        attach("m1", switch="br0", hook="xdp-generic"), in_br0()
+    ),
+    "attach nic": Scenario(attach("p3", switch="br0", hook="xdp"), in_br0()),
+    "attach three": Scenario(attach("p1", "p2", "p3", switch="br0", hook="xdp"), in_br0(), 5),
+    "attach unconfirmed": Scenario(
+        attach("p1", "p3", switch="br0", hook="tc", confirm=600), in_br0()
+    ),
+    "hook from tc to xdp": Scenario(
+        lambda: engine.port_set("p3", hook="xdp"), in_br0("p3", hook="tc")
+    ),
+    "hook from xdp to tc": Scenario(
+        lambda: engine.port_set("p3", hook="tc"), in_br0("p3", hook="xdp")
+    ),
+    "hook from xdp to generic": Scenario(
+        lambda: engine.port_set("p3", hook="xdp-generic"), in_br0("p3", hook="xdp")
+    ),
+    "detach": Scenario(lambda: engine.detach(["p1"]), in_br0("p1", "p2", hook="tc")),
+    "detach xdp nic": Scenario(lambda: engine.detach(["p3"]), in_br0("p3", "p2", hook="xdp")),
+    "detach last of implicit": Scenario(lambda: engine.detach(["p1"]), attach("p1", hook="xdp"), 2),
+    "detach all": Scenario(
+        lambda: engine.detach([], every=True), attach("p1", "p2", "p3", hook="xdp"), 5
+    ),
+    "switch add": Scenario(add_br0),
+    "switch set": Scenario(
+        lambda: engine.switch_set("br0", ageing=7, mac=b"\x02\0\x5e\0\0\x07", group_forward=1),
+        in_br0("p1", "p3", hook="tc"),
+    ),
+    "switch del": Scenario(lambda: engine.switch_del("br0"), in_br0()),
+    "switch del with ports": Scenario(
+        lambda: engine.switch_del("br0", force=True), in_br0("p1", "p3", hook="xdp"), 3
+    ),
+}
+
+
+def same_again(command: Callable[[], Any]) -> Callable[[], Any]:
+    """The command once more; that its object is there or gone already is as good."""
+
+    def work() -> Any:
+        try:
+            command()
+        except VnetxError as error:
+            if not re.search("none of this name|exists already", error.why):
+                raise
+
+    return work
+
+
+def clear() -> None:
+    """What a user has to remove everything."""
+    engine.detach([], every=True)
+    for name in pins.switch_names():
+        engine.switch_del(name)
+
+
+def contents() -> dict[str, Any]:
+    """What the maps of the switches hold, with names for numbers that differ each time."""
+    found: dict[str, Any] = {}
+    for name in pins.switch_names():
+        with SwitchMaps.open(name) as maps:
+            meta, ports = maps.meta(), maps.ports()
+            device = {i: state.interface_name(p["ifindex"]) for i, p in ports.items()}
+            side = {
+                i: f"{device[i]} {'host' if p['flags'] & _abi.PORT_FLAGS['host'] else 'wire'}"
+                for i, p in ports.items()
+            }
+            host_ports = [
+                state.interface_name(meta.pop(k)) for k in ("host_ifindex", "host_port_ifindex")
+            ]
+            meta["confirm_deadline_ns"] = bool(meta["confirm_deadline_ns"])
+            switch = maps.switch()
+            assert switch.pop("port_slots") == max(ports, default=0) + 1
+            for port in ports.values():
+                port["ifindex"] = state.interface_name(port["ifindex"])
+                port["twin"] = side[port["twin"]] if port["twin"] else None
+            found[name] = {
+                "meta": meta,
+                "switch": switch,
+                "host ports": host_ports,
+                "ports": {side[i]: port for i, port in ports.items()},
+                "bound": {state.interface_name(i): side[n] for i, n in maps.port_of().items()},
+                "undo": {state.interface_name(i): undo for i, undo in maps.undo().items()},
+                "fdb": sorted(
+                    (_abi.unpack_fdb_key(key)[0].hex(":"), side[entry["port"]], entry["flags"])
+                    for key, raw in _bpf.map_items(maps.fds["fdb"], 8, 16)
+                    for entry in [_abi.unpack_fdb_entry(raw)]
+                ),
+                "unpublished": [path.name for path in pins.unpublished()],
+            }
+    return found
+
+
+class Lab:
+    """A machine with hosts, and what a scenario starts from and comes to."""
+
+    def __init__(self, machine: Machine, far: Namespace, scenario: Scenario) -> None:
+        self.machine, self.far, self.scenario = machine, far, scenario
+        self.clean = self.picture()
+        machine.call(scenario.given)
+        self.given = self.seen()
+        machine.call(scenario.command)
+        self.wanted = self.seen()
+        machine.call(clear)
+        self.assert_clean()
+
+    def picture(self) -> Picture:
+        return self.machine.picture(self.machine.near, self.far, sysctls=False)
+
+    def seen(self) -> tuple[Picture, dict[str, Any]]:
+        return self.picture().of_any_run(), self.machine.call(contents)
+
+    def assert_is(self, wanted: tuple[Picture, dict[str, Any]], where: str) -> None:
+        picture, found = self.seen()
+        assert wanted[0].changes(picture) == "", where
+        assert Picture(dict(flat(wanted[1]))).changes(Picture(dict(flat(found)))) == "", where
+
+    def assert_clean(self, where: str = "") -> None:
+        assert self.clean.changes(self.picture()) == "", where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_killed_anywhere(machine: Machine, far: Namespace, name: str) -> None:
+    """The same command completes what a killed one left; detach removes it."""
+    scenario = SCENARIOS[name]
+    lab = Lab(machine, far, scenario)
+    for number in range(0, 500, scenario.stride):
+        where = f"killed before effect {number}"
+        work = killed_before(number, scenario.command)
+        machine.call(scenario.given)
+        killed = machine.start(work).wait()
+        if not killed.signal:
+            assert not killed.failure, killed.failure
+            break
+        machine.call(same_again(scenario.command))
+        lab.assert_is(lab.wanted, where)
+        machine.call(clear)
+        lab.assert_clean(where)
+
+        machine.call(scenario.given)
+        assert machine.start(work).wait().signal
+        machine.call(clear)
+        lab.assert_clean(f"{where}, then detached")
+    else:
+        pytest.fail("it never completes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_failing_anywhere(machine: Machine, far: Namespace, name: str) -> None:
+    """A command whose nth effect fails undoes itself, or did not depend on it."""
+    scenario = SCENARIOS[name]
+    lab = Lab(machine, far, scenario)
+    for number in range(0, 500, scenario.stride):
+        where = f"effect {number} failed"
+        machine.call(scenario.given)
+        outcome = machine.start(failing_at(number, scenario.command)).wait()
+        machine.call(engine.detach, [])  # any command cleans up after one that could not
+        if outcome.failure:
+            assert outcome.failure.what, f"{where}: no error for users: {outcome.failure}"
+            lab.assert_is(lab.given, f"{where}: {outcome.failure}")
+        else:
+            lab.assert_is(lab.wanted, where)
+        machine.call(clear)
+        lab.assert_clean(where)
+        if outcome.value is False:
+            break
+    else:
+        pytest.fail("it never completes")
+
+
+def stopping_at(number: int, command: Callable[..., Any]) -> Callable[[], Any]:
+    """The command with a plan that is stopped before its nth step."""
+
+    def stop(step: Step) -> None:
+        raise VnetxError(step.text, "somebody stopped it")
+
+    return lambda: command(on_step=Counter(number, stop))
+
+
+def test_third_of_three_devices_fails(machine: Machine, far: Namespace) -> None:
+    """The two before it are given back; so is the switch."""
+    lab = Lab(machine, far, Scenario(attach("p1", "p2", "p3", hook="xdp")))
+    failure = machine.fails(engine.attach, ["p1", "p2", "m1"], hook="xdp")
+    assert "m1" in failure.what
+    lab.assert_clean()
+    machine.call(engine.attach, ["p1"], hook="tc")
+    given = lab.seen()
+    machine.fails(engine.attach, ["p1", "p2", "m1"], hook="xdp")
+    lab.assert_is(given, "p1 was a port already, on another hook")
+
+
+def test_plan_that_is_stopped_is_taken_back(machine: Machine, far: Namespace) -> None:
+    lab = Lab(machine, far, Scenario(attach("p1", "p3", hook="xdp")))
+    for number in range(200):
+        command = functools.partial(engine.attach, ["p1", "p3"], hook="xdp")
+        outcome = machine.start(stopping_at(number, command)).wait()
+        if not outcome.failure:
+            break
+        assert outcome.failure.why == "somebody stopped it"
+        lab.assert_clean(f"step {number}")
+    assert number > 20
+    given = lab.seen()
+    for number in range(200):
+        command = functools.partial(engine.detach, ["p1", "p3"])
+        outcome = machine.start(stopping_at(number, command)).wait()
+        if not outcome.failure:
+            break
+        lab.assert_is(given, f"step {number}")
+    lab.assert_clean()
+
+
+def test_refused_hook_leaves_the_old_one(machine: Machine, far: Namespace) -> None:
+    machine.call(engine.attach, ["m1"], hook="xdp-generic", settings={"learn_limit": 3})
+    given = machine.picture(machine.near, far), machine.call(contents)
+    failure = machine.fails(engine.port_set, "m1", hook="xdp", learn_limit=5)
+    assert "xdp-generic" in failure.remedy
+    assert given[0].changes(machine.picture(machine.near, far)) == ""
+    assert given[1] == machine.call(contents)
+
+
+# -------------------------------------------------------------- at once
+
+
+@pytest.fixture
+def many(machine: Machine) -> list[str]:
+    names = [f"q{n}" for n in range(8)]
+    machine.near.ip(
+        *(f"link add name {name} type veth peer name {name}x" for name in names),
+        *(f"link set {name} up" for name in names),
+    )
+    return names
+
+
+def all_of(running: list[Running]) -> list[Outcome]:
+    return [one.wait() for one in running]
+
+
+def attached(machine: Machine) -> dict[str, list[str | None]]:
+    views = machine.call(state.switches)
+    return {view.name: sorted(str(port.ifname) for port in view.ports) for view in views}
+
+
+def test_eight_attach_at_once(machine: Machine, many: list[str]) -> None:
+    before = machine.picture()
+    outcomes = all_of([machine.start(attach(name, hook="tc")) for name in many])
+    assert [outcome.failure for outcome in outcomes] == [None] * 8
+    assert attached(machine) == {"vnetx0": many}
+    indices = [p.index for view in machine.call(state.switches) for p in view.ports]
+    assert len(set(indices)) == 8
+    outcomes = all_of([machine.start(lambda n=name: engine.detach([n])) for name in many])
+    assert [outcome.failure for outcome in outcomes] == [None] * 8
+    assert before.changes(machine.picture()) == ""
+
+
+def test_first_and_last_commands_of_several_namespaces_at_once(machine: Machine) -> None:
+    """Whoever comes first makes the mount, whoever goes last removes it."""
+    before = machine.picture()
+    places = [machine.namespace() for _ in range(4)]
+    for place in places:
+        place.ip("link add name p1 type veth peer name p2")
+
+    def in_and_out() -> None:
+        for _ in range(3):
+            engine.attach(["p1"], hook="tc")
+            engine.detach(["p1"])
+
+    outcomes = all_of([machine.start(in_and_out, place) for place in places])
+    assert [str(outcome.failure) for outcome in outcomes] == ["None"] * 4
+    assert before.changes(machine.picture()) == ""
+
+
+def test_attach_and_detach_of_one_device_race(machine: Machine, far: Namespace) -> None:
+    """It is attached or it is not, completely."""
+    lab = Lab(machine, far, Scenario(attach("p1", "p3", hook="xdp"), attach("p3", hook="xdp")))
+    for number in range(8):
+        machine.call(lab.scenario.given)
+        commands = [attach("p1", hook="xdp"), lambda: engine.detach(["p1"])]
+        outcomes = all_of([machine.start(c) for c in (commands if number % 2 else commands[::-1])])
+        assert [outcome.failure for outcome in outcomes] == [None, None]
+        ends = lab.wanted if "p1" in attached(machine)["vnetx0"] else lab.given
+        lab.assert_is(ends, f"race {number}")
+        machine.call(clear)
+    lab.assert_clean()
+
+
+def test_one_of_two_makes_the_switch(machine: Machine) -> None:
+    outcomes = all_of([machine.start(add_br0) for _ in range(2)])
+    refused = [outcome.failure for outcome in outcomes if outcome.failure]
+    assert len(refused) == 1
+    assert "exists already" in refused[0].why
+    machine.call(engine.switch_del, "br0")
+
+
+def test_a_killed_command_does_not_keep_the_lock(machine: Machine, many: list[str]) -> None:
+    """Those that wait for it go on."""
+    stuck = machine.start(killed_before(3, attach(many[0], hook="tc")))
+    outcomes = all_of([machine.start(attach(name, hook="tc")) for name in many[1:3]])
+    assert stuck.wait().signal
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    machine.call(attach(many[0], hook="tc"))
+    assert attached(machine) == {"vnetx0": many[:3]}
+    machine.call(clear)
+
+
+def test_errors_of_netlink_are_errors_for_users(machine: Machine, far: Namespace) -> None:
+    """The kernel's words, and nothing is left."""
+    before = machine.picture(machine.near, far)
+
+    def work() -> None:
+        def refuse(effect: str) -> None:
+            if effect.startswith("link"):
+                raise NetlinkError(errno.ENOBUFS, "of pyroute2")
+
+        instrument(refuse)
+        engine.attach(["p1"], hook="tc")
+
+    failure = machine.fails(work)
+    assert "ENOBUFS" in failure.why
+    assert before.changes(machine.picture(machine.near, far)) == ""

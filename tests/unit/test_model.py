@@ -1,0 +1,295 @@
+"""Values and their validation; no kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vnetx import _abi
+from vnetx.errors import InvalidValue, VnetxError
+from vnetx.model import (
+    ALL_GROUPS,
+    GROUP_NAMES,
+    HOOKS,
+    PortSettings,
+    SwitchSettings,
+    changed,
+    check_station_mac,
+    check_switch_name,
+    format_groups,
+    format_mac,
+    parse_groups,
+    parse_mac,
+)
+
+MAC = bytes.fromhex("02005e0000ff")
+
+# ------------------------------------------------------------------ MAC addresses
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "02:00:5e:00:00:ff",
+        "02:00:5E:00:00:FF",
+        "02-00-5e-00-00-ff",
+        "0200.5e00.00ff",
+        "0200.5E00.00FF",
+        "02005e0000ff",
+    ],
+)
+def test_usual_forms_of_a_mac(text: str) -> None:
+    assert parse_mac(text) == MAC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "02:00:5e:00:00",
+        "02:00:5e:00:00:ff:01",
+        "02:00:5e:00:00:fg",
+        "2:0:5e:0:0:ff",
+        "02:00-5e:00-00:ff",
+        "02005e0000f",
+        "02005e0000ff00",
+        "0200.5e0000ff",
+        "02.00.5e.00.00.ff",
+        " 02:00:5e:00:00:ff",
+        "02:00:5e:00:00:ff\n",
+        "02:00:5e:00:00:ff ",
+        "۰۲:00:5e:00:00:ff",
+    ],
+)
+def test_what_is_no_mac(text: str) -> None:
+    with pytest.raises(InvalidValue, match="six bytes") as caught:
+        parse_mac(text)
+    assert caught.value.remedy
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_macs_there_and_back(mac: bytes) -> None:
+    assert parse_mac(format_mac(mac)) == mac
+    assert parse_mac(mac.hex("-").upper()) == mac
+    assert re.fullmatch("([0-9a-f]{2}:){5}[0-9a-f]{2}", format_mac(mac))
+
+
+@pytest.mark.parametrize(
+    ("mac", "why"),
+    [
+        (bytes(6), "is zero"),
+        (b"\xff" * 6, "broadcast"),
+        (bytes.fromhex("01005e000001"), "multicast"),
+        (bytes.fromhex("333300000001"), "multicast"),
+    ],
+)
+def test_addresses_that_no_station_has(mac: bytes, why: str) -> None:
+    with pytest.raises(InvalidValue, match=why):
+        check_station_mac(mac)
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_every_other_address_is_a_stations(mac: bytes) -> None:
+    if any(mac) and not mac[0] & 1:
+        assert check_station_mac(mac) == mac
+    else:
+        with pytest.raises(InvalidValue):
+            check_station_mac(mac)
+
+
+# ------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize("name", ["a", "br0", "vnetx0", "lab.1", "a~b", "x" * 15, "-", "é" * 7])
+def test_names_of_switches(name: str) -> None:
+    assert check_switch_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a b", "a:b", "a\tb", "a\n", "x" * 16, "é" * 8]
+)
+def test_names_that_no_interface_can_have(name: str) -> None:
+    with pytest.raises(InvalidValue, match="not a name"):
+        check_switch_name(name)
+
+
+# ------------------------------------------------------------------ reserved groups
+
+
+@pytest.mark.parametrize(
+    ("text", "mask"),
+    [
+        ("none", 0),
+        ("off", 0),
+        ("", 0),
+        ("all", ALL_GROUPS),
+        ("ON", ALL_GROUPS),
+        ("0x4000", 0x4000),
+        ("0x0", 0),
+        ("0xffff", ALL_GROUPS),
+        ("0", 1),
+        ("e", 0x4000),
+        ("E", 0x4000),
+        ("lldp", 0x4000),
+        ("lldp,lacp", 0x4004),
+        ("0-3,e", 0x400F),
+        ("stp-802.1x", 0x000F),
+        ("0-f", ALL_GROUPS),
+        ("5,5,5", 0x20),
+    ],
+)
+def test_groups(text: str, mask: int) -> None:
+    assert parse_groups(text) == mask
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["g", "10", "0x10000", "0x", "0xz", "-1", "3-1", "1-", "1,,2", "lldp,x", "0-10", "1-2-3"],
+)
+def test_unknown_groups(text: str) -> None:
+    with pytest.raises(InvalidValue, match="group-forward"):
+        parse_groups(text)
+
+
+@given(st.integers(0, ALL_GROUPS))
+def test_groups_there_and_back(mask: int) -> None:
+    assert parse_groups(format_groups(mask)) == mask
+    assert parse_groups(f"{mask:#x}") == mask
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_mask_or_refused(text: str) -> None:
+    with contextlib.suppress(InvalidValue):
+        assert 0 <= parse_groups(text) <= ALL_GROUPS
+
+
+def test_names_of_groups_are_single_addresses() -> None:
+    for name, digit in GROUP_NAMES.items():
+        assert parse_groups(name) == 1 << digit
+
+
+# ------------------------------------------------------------------ settings of a port
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"hook": "bogus"}, "hook"),
+        ({"learn_limit": -1}, "learn-limit"),
+        ({"learn_limit": 2**32}, "learn-limit"),
+        ({"storm": (-1, 0, 0)}, "broadcast"),
+        ({"storm": (0, 1_000_000_001, 0)}, "multicast"),
+        ({"storm": (0, 0, -5)}, "unknown-unicast"),
+        ({"group_forward": 0x10000}, "group-forward"),
+        ({"group_forward": -1}, "group-forward"),
+    ],
+)
+def test_wrong_settings_of_a_port(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidValue, match=named):
+        PortSettings(**wrong)
+
+
+settings_of_ports = st.builds(
+    PortSettings,
+    hook=st.sampled_from(HOOKS),
+    learning=st.booleans(),
+    flood_unicast=st.booleans(),
+    flood_multicast=st.booleans(),
+    flood_broadcast=st.booleans(),
+    isolated=st.booleans(),
+    hairpin=st.booleans(),
+    up=st.booleans(),
+    learn_limit=st.integers(0, 2**32 - 1),
+    storm=st.tuples(*[st.integers(0, 10**9)] * 3),
+    group_forward=st.integers(0, ALL_GROUPS),
+)
+
+
+@given(settings_of_ports)
+def test_settings_of_a_port_there_and_back(settings: PortSettings) -> None:
+    """Through the very struct that the data plane reads."""
+    raw = _abi.pack_port(
+        ifindex=7,
+        flags=settings.flags() | _abi.PORT_FLAGS["peer"] | _abi.PORT_FLAGS["xdp"],
+        learn_limit=settings.learn_limit,
+        storm_pps=settings.storm,
+        group_forward_own=settings.group_forward,
+        hook_wanted=_abi.HOOKS[settings.hook],
+    )
+    assert PortSettings.from_abi(_abi.unpack_port(raw)) == settings
+
+
+@given(settings_of_ports)
+def test_flags_are_settings_alone(settings: PortSettings) -> None:
+    """What the machine knows of a device (host, peer, xdp) is not the user's to set."""
+    flags = settings.flags()
+    for name, bit in _abi.PORT_FLAGS.items():
+        if name in ("host", "peer", "peer_retype", "xdp"):
+            assert not flags & bit
+        elif name == "storm":
+            assert bool(flags & bit) == any(settings.storm)
+        else:
+            assert bool(flags & bit) == getattr(settings, name)
+
+
+# ------------------------------------------------------------------ settings of a switch
+
+
+def test_defaults_are_the_headers() -> None:
+    settings = SwitchSettings()
+    assert settings.ageing == _abi.AGEING_DEFAULT == 300
+    assert settings.fdb_size == _abi.FDB_DEFAULT
+    assert settings.max_ports == _abi.MAX_PORTS >= 4000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"ageing": 0}, "ageing"),
+        ({"ageing": _abi.AGEING_MAX + 1}, "ageing"),
+        ({"fdb_size": 15}, "fdb-size"),
+        ({"fdb_size": _abi.FDB_MAX + 1}, "fdb-size"),
+        ({"max_ports": 1}, "max-ports"),
+        ({"max_ports": _abi.MAX_PORTS + 1}, "max-ports"),
+        ({"group_forward": 0x10000}, "group-forward"),
+        ({"mac": bytes(6)}, "MAC"),
+        ({"mac": b"\xff" * 6}, "MAC"),
+        ({"mac": b"\x01" + bytes(5)}, "MAC"),
+    ],
+)
+def test_wrong_settings_of_a_switch(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidValue, match=named):
+        SwitchSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [{"ageing": 1}, {"ageing": _abi.AGEING_MAX}, {"fdb_size": 16}, {"max_ports": 2}, {"mac": MAC}],
+)
+def test_limits_are_inside(right: dict[str, object]) -> None:
+    SwitchSettings(**right)
+
+
+def test_changed() -> None:
+    settings = PortSettings(isolated=True, learn_limit=3)
+    assert changed(settings, learning=False, isolated=None) == PortSettings(
+        isolated=True, learn_limit=3, learning=False
+    )
+    assert changed(settings) == settings
+    with pytest.raises(InvalidValue):
+        changed(settings, learn_limit=-1)
+
+
+# ------------------------------------------------------------------ errors
+
+
+def test_an_error_says_what_why_and_the_remedy() -> None:
+    error = VnetxError("attaching eth9", "no such interface", "ip link lists them", "log")
+    assert str(error) == "attaching eth9: no such interface\nip link lists them"
+    assert error.detail == "log"
+    assert str(VnetxError("a", "b")) == "a: b"

@@ -1,0 +1,1 @@
+"""A network switch for test hosts, made of eBPF programs."""

@@ -1,0 +1,175 @@
+"""The whole configuration as one document: what ``vnetx apply`` reads and ``export`` writes.
+
+::
+
+    version: 1
+    switches:
+      lab:
+        ageing: 60
+        group_forward: lldp,lacp
+        ports:
+          eth0:
+          veth1: {isolated: on, storm: {broadcast: 1000}}
+        fdb:
+          - {mac: 02:00:5e:00:00:01, port: eth0, state: sticky}
+
+Settings are named as on the command line, with ``_`` for ``-``; what is left out is the default.
+The canonical form holds only what is not, so that two equal configurations are equal texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vnetx import model
+from vnetx.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from vnetx.state import SwitchView
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StaticEntry:
+    """An FDB entry that does not age; a sticky one does not move either."""
+
+    mac: bytes
+    port: str
+    sticky: bool = False
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A switch, its ports by name of the interface, its static FDB entries."""
+
+    settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
+    ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
+    fdb: Sequence[StaticEntry] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A configuration: switches by name."""
+
+    switches: Mapping[str, Switch] = field(default_factory=dict)
+
+
+def parse(text: str, source: str = "configuration") -> Document:
+    """Reads a document; JSON is YAML too.
+
+    Args:
+        text: the document.
+        source: what to call it in errors.
+
+    Raises:
+        InvalidValue: it is not YAML, or something in it is wrong; the error says where.
+    """
+    from vnetx import schema
+
+    return schema.parse(text, source)
+
+
+def document_of(
+    views: Iterable[SwitchView], fdb: Mapping[str, Sequence[StaticEntry]] | None = None
+) -> Document:
+    """What is, as a document: the switches as observed, and their static entries by switch."""
+    return Document(
+        {
+            view.name: Switch(
+                view.settings,
+                {port.ifname: port.settings for port in view.ports if port.ifname},
+                (fdb or {}).get(view.name, ()),
+            )
+            for view in views
+        }
+    )
+
+
+# ------------------------------------------------------------ the canonical form
+
+
+def dump(document: Document) -> str:
+    """The canonical text."""
+    import yaml
+
+    return yaml.safe_dump(to_plain(document), sort_keys=False, default_flow_style=None)
+
+
+def to_plain(document: Document) -> dict[str, Any]:
+    """The canonical form as dicts, lists, strings, numbers and booleans."""
+    return {
+        "version": VERSION,
+        "switches": {name: _switch(each) for name, each in sorted(document.switches.items())},
+    }
+
+
+def _switch(switch: Switch) -> dict[str, Any]:
+    plain = _settings(switch.settings)
+    if switch.ports:
+        plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
+    if switch.fdb:
+        plain["fdb"] = [
+            {
+                "mac": model.format_mac(entry.mac),
+                "port": entry.port,
+                "state": "sticky" if entry.sticky else "static",
+            }
+            for entry in sorted(switch.fdb, key=lambda entry: entry.mac)
+        ]
+    return plain
+
+
+def _settings(settings: model.SwitchSettings | model.PortSettings) -> dict[str, Any]:
+    """What differs from the defaults, as a document has it."""
+    default = type(settings)()
+    plain: dict[str, Any] = {}
+    for name, value in vars(settings).items():
+        if value == getattr(default, name):
+            continue
+        if name == "up":
+            plain["state"] = "up" if value else "down"
+        elif name == "group_forward":
+            plain[name] = model.format_groups(value)
+        elif name == "storm":
+            limits = zip(model.STORM_KINDS, value, strict=True)
+            plain[name] = {kind: pps for kind, pps in limits if pps}
+        else:
+            plain[name] = model.format_mac(value) if isinstance(value, bytes) else value
+    return plain
+
+
+def check(document: Document, source: str) -> Document:
+    """What no single place in a document can show.
+
+    Raises:
+        InvalidValue: an interface in two switches; a static entry given twice, or on an interface
+            that is not a port of the switch.
+    """
+    owner: dict[str, str] = {}
+    for name, switch in document.switches.items():
+        at = f"{source}: switches.{name}"
+        for port in switch.ports:
+            if port in owner:
+                raise InvalidValue(
+                    f"{at}.ports.{port}",
+                    f"it is a port of {owner[port]} as well",
+                    "an interface can be in one switch only",
+                )
+            owner[port] = name
+        seen = set()
+        for number, entry in enumerate(switch.fdb):
+            if entry.port not in switch.ports:
+                raise InvalidValue(
+                    f"{at}.fdb.{number}.port",
+                    f"'{entry.port}' is not a port of {name}",
+                    f"name it under switches.{name}.ports",
+                )
+            if entry.mac in seen:
+                raise InvalidValue(
+                    f"{at}.fdb.{number}.mac", f"{model.format_mac(entry.mac)} is given twice"
+                )
+            seen.add(entry.mac)
+    return document

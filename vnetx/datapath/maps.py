@@ -1,0 +1,370 @@
+"""The maps of one switch, typed: what is pinned under its directory.
+
+Every method is one or a few system calls; nothing is cached, since what the
+kernel holds is what is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vnetx import _abi, _bpf
+from vnetx.datapath import load, pins
+from vnetx.datapath.build import Build
+from vnetx.errors import VnetxError, from_os
+
+_U32 = struct.Struct("=I")
+_REF = struct.Struct("=II")  # struct vnetx_port_ref
+_ZERO = _U32.pack(0)
+_SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS}
+
+
+def _possible_cpus() -> int:
+    """Slots of a per-CPU value: one more than the highest possible CPU."""
+    text = Path("/sys/devices/system/cpu/possible").read_text()
+    return max(int(part.split("-")[-1]) for part in text.strip().split(",")) + 1
+
+
+def entries_of(row: dict[str, Any], fdb_size: int, max_ports: int) -> int:
+    """How many entries a map of the table in abi.h gets in a switch of these sizes."""
+    sized = {
+        "fdb": fdb_size,
+        "ports": max_ports,
+        "clock": 2 * fdb_size,
+        "reasons": max_ports * len(_abi.REASONS),
+    }
+    symbol = _abi.ENTRIES.get(row["entries"])
+    return sized[symbol] if symbol else int(row["entries"])
+
+
+class SwitchMaps:
+    """Descriptors of the maps of one switch and typed access to them.
+
+    Use as a context manager; :meth:`open` and :meth:`create` make one.
+    """
+
+    def __init__(self, name: str, directory: Path, fds: dict[str, int]) -> None:
+        self.name = name
+        self.directory = directory
+        self.fds = fds
+
+    # ------------------------------------------------------------ life
+
+    @classmethod
+    def open(cls, name: str) -> SwitchMaps:
+        """The maps of an existing switch of this network namespace.
+
+        Raises:
+            VnetxError: no such switch; its pins are incomplete, foreign or of another layout.
+        """
+        directory = pins.switch_directory(name)
+        if not directory.is_dir():
+            raise VnetxError(f"switch {name}", "there is none of this name", "vnetx switch show")
+        fds: dict[str, int] = {}
+        try:
+            for row in _abi.MAPS:
+                path = directory / "maps" / row["name"]
+                fds[row["name"]] = _bpf.obj_get(str(path))
+                _check_layout(row, fds[row["name"]], path)
+        except OSError as error:
+            _close(fds)
+            if error.errno in (errno.EPERM, errno.EACCES):
+                raise from_os(f"opening switch {name}", error) from error
+            raise VnetxError(
+                f"opening switch {name}",
+                f"its pins under {directory} are damaged: {error.strerror}",
+                f"vnetx switch del {name} --force removes it",
+            ) from error
+        except VnetxError:
+            _close(fds)
+            raise
+        return cls(name, directory, fds)
+
+    @classmethod
+    def create(cls, name: str, fdb_size: int, max_ports: int, build: Build) -> SwitchMaps:
+        """Makes maps and programs under a temporary name; :meth:`publish` makes them the switch.
+
+        Raises:
+            VnetxError: no memory or privileges for a map, or the verifier refused a program.
+        """
+        directory = pins.switch_directory(name)
+        directory = directory.with_name(directory.name + "~new")
+        fds: dict[str, int] = {}
+        try:
+            pins.remove_tree(directory)
+            for sub in ("maps", "programs", "links"):
+                (directory / sub).mkdir(parents=True, mode=0o700)
+            for row in _abi.MAPS:
+                entries = entries_of(row, fdb_size, max_ports)
+                fds[row["name"]] = _bpf.map_create(
+                    row["type"],
+                    row["key_size"],
+                    row["value_size"],
+                    entries,
+                    row["flags"],
+                    f"vx_{row['name']}"[:15],
+                )
+                _bpf.obj_pin(fds[row["name"]], str(directory / "maps" / row["name"]))
+            maps = cls(name, directory, fds)
+            maps.load_programs(build)
+        except OSError as error:
+            _close(fds)
+            with contextlib.suppress(OSError):
+                pins.remove_tree(directory)
+            raise from_os(f"making the maps of switch {name}", error) from error
+        except BaseException:
+            _close(fds)
+            with contextlib.suppress(OSError):
+                pins.remove_tree(directory)
+            raise
+        return maps
+
+    def publish(self) -> None:
+        """Gives the new switch its name, atomically."""
+        final = pins.switch_directory(self.name)
+        self.directory.rename(final)
+        self.directory = final
+
+    def unpublish(self) -> Path:
+        """Takes the switch's name away, atomically; returns the directory that is left."""
+        doomed = self.directory.with_name(self.directory.name + "~old")
+        pins.remove_tree(doomed)
+        self.directory.rename(doomed)
+        self.directory = doomed
+        return doomed
+
+    def remove(self) -> None:
+        """Takes the switch's name away, atomically, then all of its pins."""
+        with contextlib.suppress(FileNotFoundError):
+            pins.remove_tree(self.unpublish())
+
+    def close(self) -> None:
+        _close(self.fds)
+
+    def __enter__(self) -> SwitchMaps:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ programs and links
+
+    def load_programs(self, build: Build) -> None:
+        """Loads and pins the programs and fills the tail-call slots; pins there are replaced."""
+        programs = load.load(build, self.fds)
+        try:
+            for name, fd in programs.items():
+                path = self.directory / "programs" / name
+                path.unlink(missing_ok=True)
+                _bpf.obj_pin(fd, str(path))
+            for slot, name in _abi.TAILS.items():
+                _bpf.map_update(self.fds["tail"], _U32.pack(slot), _U32.pack(programs[name]))
+        finally:
+            _close(programs)
+
+    @contextlib.contextmanager
+    def program(self, name: str) -> Iterator[int]:
+        """A descriptor of one of the programs."""
+        fd = _bpf.obj_get(str(self.directory / "programs" / name))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def link_path(self, ifindex: int, hook: str) -> Path:
+        """Where the link of a device is pinned; `hook` is xdp, ingress or egress."""
+        return self.directory / "links" / f"{ifindex}-{hook}"
+
+    def links(self) -> dict[tuple[int, str], Path]:
+        """The pinned links by (ifindex, hook)."""
+        found = {}
+        for path in (self.directory / "links").iterdir():
+            ifindex, _, hook = path.name.partition("-")
+            found[int(ifindex), hook] = path
+        return found
+
+    # ------------------------------------------------------------ the switch
+
+    def meta(self) -> dict[str, Any]:
+        return _abi.unpack_meta(self._get("meta", _ZERO))
+
+    def set_meta(self, **changes: Any) -> None:
+        values = {**self.meta(), **changes}
+        _bpf.map_update(self.fds["meta"], _ZERO, _abi.pack_meta(**values))
+
+    def switch(self) -> dict[str, Any]:
+        return _abi.unpack_switch(self._get("switch", _ZERO))
+
+    def set_switch(self, **changes: Any) -> None:
+        values = {**self.switch(), **changes}
+        _bpf.map_update(self.fds["switch"], _ZERO, _abi.pack_switch(**values))
+
+    def switch_state(self) -> dict[str, Any]:
+        return _abi.unpack_switch_state(self._get("switch_state", _ZERO))
+
+    # ------------------------------------------------------------ ports
+
+    def ports(self) -> dict[int, dict[str, Any]]:
+        """The ports in use by index."""
+        slots = self.switch()["port_slots"]
+        if not slots:
+            return {}
+        found = {}
+        for key, raw in _bpf.map_items(self.fds["ports"], *_SIZES["ports"]):
+            index = _U32.unpack(key)[0]
+            if index < slots:
+                port = _abi.unpack_port(raw)
+                if port["ifindex"]:
+                    found[index] = port
+        return found
+
+    def count_ports(self) -> set[int]:
+        """Brings what the switch knows of its ports' number up to date; returns their indices."""
+        ports, switch = self.ports(), self.switch()
+        xdp = sum(bool(port["flags"] & _abi.PORT_FLAGS["xdp"]) for port in ports.values())
+        counted = {"port_slots": max(ports, default=0) + 1, "xdp_ports": xdp}
+        if any(switch[name] != number for name, number in counted.items()):
+            self.set_switch(**counted)
+        return set(ports)
+
+    def port(self, index: int) -> dict[str, Any] | None:
+        """One port, None when the slot is free (index 0 always is)."""
+        if not index:
+            return None
+        port = _abi.unpack_port(self._get("ports", _U32.pack(index)))
+        return port if port["ifindex"] else None
+
+    def set_port(self, index: int, values: dict[str, Any]) -> None:
+        _bpf.map_update(self.fds["ports"], _U32.pack(index), _abi.pack_port(**values))
+
+    def reset_port(self, index: int) -> None:
+        """Frees the slot and clears its state, counters and devmap entry."""
+        key = _U32.pack(index)
+        _bpf.map_update(self.fds["ports"], key, _abi.pack_port())
+        _bpf.map_update(self.fds["port_state"], key, bytes(_SIZES["port_state"][1]))
+        size = _SIZES["port_stats"][1] * _possible_cpus()
+        _bpf.map_update(self.fds["port_stats"], key, bytes(size))
+        with contextlib.suppress(OSError):
+            _bpf.map_delete(self.fds["devmap"], key)
+        for reason in _abi.REASONS:
+            _bpf.map_delete(self.fds["reasons"], key + _U32.pack(reason))
+
+    def port_of(self) -> dict[int, int]:
+        """Port index by ifindex."""
+        items = _bpf.map_items(self.fds["port_of"], *_SIZES["port_of"])
+        return {_U32.unpack(key)[0]: _U32.unpack(value)[0] for key, value in items}
+
+    def index_of(self, ifindex: int) -> int:
+        """Index of the port that a device is, 0 if it is none."""
+        raw = _bpf.map_lookup(self.fds["port_of"], _U32.pack(ifindex), 4)
+        return int(_U32.unpack(raw)[0]) if raw else 0
+
+    def set_port_of(self, ifindex: int, index: int) -> None:
+        _bpf.map_update(self.fds["port_of"], _U32.pack(ifindex), _U32.pack(index))
+        place = _U32.pack(ifindex % _abi.PORT_CACHE_SIZE)
+        _bpf.map_update(self.fds["port_cache"], place, _REF.pack(ifindex, index))
+
+    def delete_port_of(self, ifindex: int) -> None:
+        place = _U32.pack(ifindex % _abi.PORT_CACHE_SIZE)
+        if _REF.unpack(self._get("port_cache", place))[0] == ifindex:
+            _bpf.map_update(self.fds["port_cache"], place, _REF.pack(0, 0))
+        _bpf.map_delete(self.fds["port_of"], _U32.pack(ifindex))
+
+    def set_devmap(self, index: int, ifindex: int) -> None:
+        _bpf.map_update(self.fds["devmap"], _U32.pack(index), _U32.pack(ifindex))
+
+    def port_state(self, index: int) -> dict[str, Any]:
+        return _abi.unpack_port_state(self._get("port_state", _U32.pack(index)))
+
+    def local_port(self, mac: bytes) -> int:
+        """Index of the port behind which the host's own address is, 0 if it is not in the FDB."""
+        raw = _bpf.map_lookup(self.fds["fdb"], _abi.pack_fdb_key(mac, 0), _SIZES["fdb"][1])
+        entry = _abi.unpack_fdb_entry(raw) if raw else {"flags": 0, "port": 0}
+        return entry["port"] if entry["flags"] & _abi.FDB_FLAGS["local"] else 0
+
+    def set_local(self, mac: bytes, index: int) -> None:
+        """Puts the host's own address behind a port."""
+        entry = _abi.pack_fdb_entry(
+            time.monotonic_ns(), index, _abi.FDB_FLAGS["local"] | _abi.FDB_FLAGS["static"]
+        )
+        _bpf.map_update(self.fds["fdb"], _abi.pack_fdb_key(mac, 0), entry)
+
+    def drop_local(self, mac: bytes, index: int) -> None:
+        """Takes the host's own address away again, if it is behind this port."""
+        if self.local_port(mac) == index:
+            _bpf.map_delete(self.fds["fdb"], _abi.pack_fdb_key(mac, 0))
+
+    # ------------------------------------------------------------ counters
+
+    def port_stats(self, index: int) -> dict[str, int]:
+        """The counters of a port, summed over the CPUs."""
+        size = _SIZES["port_stats"][1] * _possible_cpus()
+        raw = _bpf.map_lookup(self.fds["port_stats"], _U32.pack(index), size)
+        stats: dict[str, int] = _abi.sum_port_stats(raw)
+        return stats
+
+    def reasons(self) -> dict[int, dict[str, int]]:
+        """Counts by port index and name of the reason, summed over the CPUs."""
+        cpus = _possible_cpus()
+        found: dict[int, dict[str, int]] = {}
+        for key, raw in _bpf.map_items(self.fds["reasons"], 8, 8 * cpus):
+            port, reason = _abi.unpack_reason_key(key)
+            count = sum(struct.unpack(f"={cpus}Q", raw))
+            if count:
+                found.setdefault(port, {})[_abi.REASONS[reason]] = count
+        return found
+
+    # ------------------------------------------------------------ undo
+
+    def undo(self) -> dict[int, dict[str, int]]:
+        """What detach has to give back, by ifindex: a record for each attached device."""
+        items = _bpf.map_items(self.fds["undo"], *_SIZES["undo"])
+        return {_U32.unpack(key)[0]: _abi.unpack_undo(raw) for key, raw in items}
+
+    def undo_of(self, ifindex: int) -> dict[str, int] | None:
+        """The record of one device, None when it is not attached."""
+        raw = _bpf.map_lookup(self.fds["undo"], _U32.pack(ifindex), _SIZES["undo"][1])
+        return _abi.unpack_undo(raw) if raw else None
+
+    def set_undo(self, ifindex: int, **values: int) -> None:
+        _bpf.map_update(self.fds["undo"], _U32.pack(ifindex), _abi.pack_undo(**values))
+
+    def delete_undo(self, ifindex: int) -> None:
+        _bpf.map_delete(self.fds["undo"], _U32.pack(ifindex))
+
+    def _get(self, name: str, key: bytes) -> bytes:
+        raw: bytes | None = _bpf.map_lookup(self.fds[name], key, _SIZES[name][1])
+        if raw is None:
+            raise VnetxError(f"switch {self.name}", f"map {name} lacks an element")
+        return raw
+
+
+def _close(fds: dict[str, int]) -> None:
+    while fds:
+        os.close(fds.popitem()[1])
+
+
+def _check_layout(row: dict[str, Any], fd: int, path: Path) -> None:
+    """The pinned map has to be of the type and sizes that Cython compiled (bcc would not look)."""
+    info = _bpf.map_info(fd)
+    for member in ("type", "key_size", "value_size"):
+        if info[member] != row[member]:
+            raise VnetxError(
+                f"opening {path}",
+                f"its {member} is {info[member]}, the ABI's is {row[member]}: "
+                "not made by this version of vnetx",
+                "detach with the version that made it, or vnetx switch del --force",
+            )

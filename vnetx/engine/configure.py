@@ -1,0 +1,110 @@
+"""Making a switch what a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vnetx.config import StaticEntry
+from vnetx.config import Switch as ConfigSwitch
+from vnetx.datapath.fdb import Fdb
+from vnetx.device import Link
+from vnetx.engine.ports import attach_port, check_attachable, detach_one
+from vnetx.engine.session import Session
+from vnetx.engine.switches import check_fixed, complete_switch, make_switch, set_switch
+from vnetx.errors import VnetxError
+from vnetx.links import features
+from vnetx.model import (
+    check_switch_name,
+    format_mac,
+)
+from vnetx.plan import PortDesired, PortObserved, plan_port
+from vnetx.state import settings_of
+
+
+def check_applicable(session: Session, name: str, wanted: ConfigSwitch) -> None:
+    """Refuses what cannot be applied before anything is touched."""
+    check_switch_name(name)
+    if name in session.names():
+        check_fixed(name, settings_of(session.maps(name)), wanted.settings)
+    for ifname in wanted.ports:
+        link = session.link(ifname)
+        if link is None:
+            raise VnetxError(
+                f"port {ifname} of switch {name}",
+                "there is no interface of that name",
+                "make it first, or take it out of the document",
+            )
+        check_attachable(session, link, name)
+
+
+def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
+    if name in session.names():
+        complete_switch(session, name)
+        set_switch(session, name, settings_of(session.maps(name)), wanted.settings)
+    else:
+        make_switch(session, name, wanted.settings, implicit=False)
+    if name not in session.names():  # a rehearsal
+        _rehearse_new(session, name, wanted)
+        return
+    maps = session.maps(name)
+    links = {ifname: session.link(ifname) for ifname in wanted.ports}
+    keep = {link.ifindex for link in links.values() if link}
+    keep.add(maps.meta()["host_port_ifindex"])
+    for ifindex in sorted(set(maps.undo()) - keep):
+        detach_one(session, name, ifindex)
+    used = set(maps.ports()) if session.executor.rehearsing else maps.count_ports()
+    for ifname, link in links.items():
+        if link:
+            attach_port(session, name, link, wanted.ports[ifname], used=used)
+    _apply_static(session, name, wanted, links)
+
+
+def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
+    """The steps of a switch that is yet to be made, with the numbers that its ports will get."""
+    free = 2 if wanted.settings.host_port else 1
+    for ifname, settings in wanted.ports.items():
+        link = session.link(ifname)
+        if link is None:
+            continue
+        hook = settings.hook
+        if hook == "auto":
+            hook = "xdp" if link.from_wire and not link.xdp else "tc"
+        twin = free + 1 if link.carries_host else 0
+        seen = PortObserved(
+            link.ifindex,
+            link,
+            features=features(link) if hook != "tc" else {},
+            peer_features=features(link, peer=True) if hook != "tc" and link.peer else {},
+            clsact=None if session.tcx else session.links.has_clsact(link.ifindex),
+        )
+        session.executor.run(plan_port(name, PortDesired(settings, hook, free, twin), seen))
+        free += 2 if twin else 1
+    for entry in wanted.fdb:
+        session.executor.done.append(_static_text(entry))
+
+
+def _static_text(entry: StaticEntry) -> str:
+    kind = "sticky" if entry.sticky else "static"
+    return f"{format_mac(entry.mac)} is behind {entry.port} ({kind})"
+
+
+def _apply_static(
+    session: Session, name: str, wanted: ConfigSwitch, links: Mapping[str, Link | None]
+) -> None:
+    """Makes the static FDB entries what the document says."""
+    maps = session.maps(name)
+    fdb = Fdb(maps)
+    indices = {ifname: maps.index_of(link.ifindex) for ifname, link in links.items() if link}
+    asked = {entry.mac: entry for entry in wanted.fdb}
+    for mac, (port, sticky) in fdb.static_entries().items():
+        entry = asked.get(mac)
+        if entry and (indices.get(entry.port), entry.sticky) == (port, sticky):
+            del asked[mac]
+        elif entry is None:
+            if not session.executor.rehearsing:
+                fdb.delete(mac)
+            session.executor.done.append(f"{format_mac(mac)} is not static any more")
+    for entry in asked.values():
+        if not session.executor.rehearsing:
+            fdb.add(entry.mac, indices[entry.port], sticky=entry.sticky, replace=True)
+        session.executor.done.append(_static_text(entry))

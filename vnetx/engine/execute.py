@@ -1,0 +1,270 @@
+"""Carrying out a plan's steps: one method a verb, each a few system calls.
+
+Every method may be run again after it was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vnetx import _bpf
+from vnetx.datapath.build import Build, build
+from vnetx.datapath.fdb import Fdb
+from vnetx.datapath.maps import SwitchMaps
+from vnetx.device import Link
+from vnetx.errors import VnetxError, from_os, words
+from vnetx.links import Links, set_feature
+from vnetx.plan import Step
+
+_XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
+#: The program of each mode of XDP.
+XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
+_TCX = {"ingress": _bpf.ATTACH_TCX_INGRESS, "egress": _bpf.ATTACH_TCX_EGRESS}
+
+
+class NoNativeXdp(VnetxError):  # noqa: N818 - the word says it
+    """The driver refused a native XDP program."""
+
+
+class Executor:
+    """Steps of any switch of this network namespace. A context manager.
+
+    Args:
+        links: the netlink side.
+        on_step: called before each step; what it raises stops the plan there.
+    """
+
+    def __init__(self, links: Links, on_step: Callable[[Step], None] | None = None) -> None:
+        self._links = links
+        self._on_step = on_step
+        self._open: dict[str, SwitchMaps] = {}
+        self._build: Build | None = None
+        #: What was done (or would be), for people.
+        self.done: list[str] = []
+        self.rehearsing = False
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for maps in self._open.values():
+            maps.close()
+        self._open.clear()
+
+    @property
+    def build(self) -> Build:
+        """The compiled data plane, made when first needed."""
+        if self._build is None:
+            self._build = build()
+        return self._build
+
+    def maps(self, switch: str) -> SwitchMaps:
+        """The switch's maps, opened once."""
+        if switch not in self._open:
+            self._open[switch] = SwitchMaps.open(switch)
+        return self._open[switch]
+
+    def adopt(self, maps: SwitchMaps) -> None:
+        """A switch that was just made."""
+        self._open[maps.name] = maps
+
+    def forget(self, switch: str) -> None:
+        """A switch that was just removed."""
+        maps = self._open.pop(switch, None)
+        if maps:
+            maps.close()
+
+    def rehearse(self) -> None:
+        """From now on only tell the steps."""
+        self.rehearsing = True
+        self.done.clear()
+
+    def run(self, steps: list[Step]) -> None:
+        """Carries the steps out in order.
+
+        Raises:
+            VnetxError: a step failed; those before it stand.
+        """
+        for step in steps:
+            if self.rehearsing:
+                self.done.append(step.text)
+                continue
+            if self._on_step:
+                self._on_step(step)
+            try:
+                getattr(self, step.verb)(*step.args)
+            except OSError as error:
+                raise from_os(step.text, error) from error
+            self.done.append(step.text)
+
+    # ------------------------------------------------------------ what detach gives back
+
+    def record_undo(self, switch: str, ifindex: int, values: dict[str, int]) -> None:
+        self.maps(switch).set_undo(ifindex, **values)
+
+    def forget_undo(self, switch: str, ifindex: int) -> None:
+        self.maps(switch).delete_undo(ifindex)
+
+    def set_feature(self, _switch: str, link: Link, feature: str, on: bool, peer: bool) -> None:
+        set_feature(link, feature, on, peer)
+
+    def set_promisc(self, _switch: str, ifindex: int, on: bool) -> None:
+        self._links.set_promisc(ifindex, on)
+
+    def add_clsact(self, _switch: str, ifindex: int) -> None:
+        self._links.add_clsact(ifindex)
+
+    def delete_clsact(self, _switch: str, ifindex: int) -> None:
+        self._links.delete_clsact(ifindex)
+
+    # ------------------------------------------------------------ maps
+
+    def reset_port(self, switch: str, index: int) -> None:
+        self.maps(switch).reset_port(index)
+
+    def write_port(self, switch: str, index: int, values: dict[str, Any]) -> None:
+        maps = self.maps(switch)
+        if index >= maps.switch()["port_slots"]:  # first: nobody looks beyond it for a port
+            maps.set_switch(port_slots=index + 1)
+        maps.set_port(index, values)
+
+    def set_devmap(self, switch: str, index: int, ifindex: int) -> None:
+        self.maps(switch).set_devmap(index, ifindex)
+
+    def add_local(self, switch: str, index: int, mac: bytes) -> None:
+        self.maps(switch).set_local(mac, index)
+
+    def bind_port(self, switch: str, ifindex: int, index: int) -> None:
+        self.maps(switch).set_port_of(ifindex, index)
+
+    def unbind_port(self, switch: str, ifindex: int) -> None:
+        self.maps(switch).delete_port_of(ifindex)
+
+    def flush_port(self, switch: str, index: int) -> None:
+        Fdb(self.maps(switch)).forget_port(index)
+
+    def count_ports(self, switch: str) -> None:
+        self.maps(switch).count_ports()
+
+    # ------------------------------------------------------------ hooks
+
+    def attach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
+        maps = self.maps(switch)
+        with maps.program(f"tc_{hook}") as program:
+            if clsact:
+                self._links.add_tc_filter(ifindex, hook, program, f"vnetx_tc_{hook}")
+            else:
+                self._pin_link(program, ifindex, _TCX[hook], 0, maps.link_path(ifindex, hook))
+
+    def detach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
+        if clsact:
+            self._links.delete_tc_filter(ifindex, hook)
+        else:
+            _remove_link(self.maps(switch).link_path(ifindex, hook))
+
+    def attach_xdp(self, switch: str, ifindex: int, mode: str) -> None:
+        maps = self.maps(switch)
+        path = maps.link_path(ifindex, "xdp")
+        with maps.program(XDP_PROGRAMS[mode]) as program:
+            try:
+                self._pin_link(program, ifindex, _bpf.ATTACH_XDP, _XDP_FLAGS[mode], path)
+            except OSError as error:
+                if mode == "native" and error.errno not in (errno.EBUSY, errno.EPERM):
+                    raise NoNativeXdp(
+                        "attaching native XDP",
+                        f"the driver has none, or not as the device is set up: {words(error)}",
+                        "use --hook xdp-generic or --hook tc",
+                    ) from error
+                raise
+
+    def detach_xdp(self, switch: str, ifindex: int) -> None:
+        _remove_link(self.maps(switch).link_path(ifindex, "xdp"))
+
+    def take_xdp(self, switch: str, ifindex: int, program: int, mode: str) -> None:
+        """Takes somebody else's XDP program off; one attached by netlink is kept, pinned."""
+        link = _foreign_xdp_link(ifindex, program)
+        if link is not None:
+            try:
+                _bpf.link_detach(link)
+            finally:
+                os.close(link)
+            return
+        path = self.maps(switch).link_path(ifindex, "foreign")
+        if not path.exists():
+            fd = _bpf.prog_fd_by_id(program)
+            try:
+                _bpf.obj_pin(fd, str(path))
+            finally:
+                os.close(fd)
+        self._links.set_xdp(ifindex, -1, mode)
+
+    def give_back_xdp(self, switch: str, ifindex: int, _program: int, mode: str) -> None:
+        path = self.maps(switch).link_path(ifindex, "foreign")
+        if not path.exists():  # it was held by a link, which its owner has to make anew
+            return
+        fd = _bpf.obj_get(str(path))
+        try:
+            self._links.set_xdp(ifindex, fd, mode)
+        finally:
+            os.close(fd)
+        path.unlink()
+
+    @staticmethod
+    def _pin_link(program: int, ifindex: int, attach_type: int, flags: int, path: Path) -> None:
+        """Attaches and pins; a process that dies in between takes its link along."""
+        _remove_link(path)
+        link = _bpf.link_create(program, ifindex, attach_type, flags)
+        try:
+            _bpf.obj_pin(link, str(path))
+        finally:
+            os.close(link)
+
+    # ------------------------------------------------------------ confirmation
+
+    def await_confirmation(self, switch: str, seconds: float) -> None:
+        deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)
+        self.maps(switch).set_meta(confirm_deadline_ns=deadline)
+
+    def end_confirmation(self, switch: str) -> None:
+        self.maps(switch).set_meta(confirm_deadline_ns=0)
+
+
+def _remove_link(path: Path) -> None:
+    """Removes the pin of a link and detaches it at once, whoever else may hold it.
+
+    The pin goes first: a process that dies in between takes the link along.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        fd = None
+        with contextlib.suppress(OSError):
+            fd = _bpf.obj_get(str(path))
+        try:
+            path.unlink()
+            if fd is not None:
+                with contextlib.suppress(OSError):  # its device is gone
+                    _bpf.link_detach(fd)
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def _foreign_xdp_link(ifindex: int, program: int) -> int | None:
+    """A descriptor of the bpf_link that holds this program on a device, None without one.
+
+    Other namespaces have devices of the same ifindex: the program tells them apart.
+    """
+    for number in _bpf.link_ids():
+        with contextlib.suppress(OSError):
+            fd = _bpf.link_fd_by_id(number)
+            info = _bpf.link_info(fd)
+            held = info["type"], info["ifindex"], info["prog_id"]
+            if held == (_bpf.LINK_TYPE_XDP, ifindex, program):
+                return int(fd)
+            os.close(fd)
+    return None

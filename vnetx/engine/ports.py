@@ -1,0 +1,214 @@
+"""Making a device a port, changing it, and taking it away again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from vnetx import _abi, _bpf
+from vnetx.device import Link
+from vnetx.engine.execute import NoNativeXdp
+from vnetx.engine.session import Session, observe
+from vnetx.errors import VnetxError
+from vnetx.model import (
+    PortSettings,
+)
+from vnetx.plan import PortDesired, PortObserved, plan_port
+
+
+def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> PortDesired | None:
+    """What plans a complete port to itself: the state to return to when a change fails."""
+    port, undo = observed.port, observed.undo
+    if port is None or undo is None or not observed.hooks or observed.link is None:
+        return None
+    hooks = {number: name for name, number in _abi.HOOKS.items()}
+    meta = session.maps(switch).meta()
+    is_host = observed.ifindex == meta["host_port_ifindex"]
+    return PortDesired(
+        settings=PortSettings.from_abi(dict(port)),
+        hook=hooks[port["hook"]],
+        index=observed.index,
+        twin=observed.twin,
+        peer_mac=port["peer_mac"] if port["flags"] & _abi.PORT_FLAGS["peer"] else None,
+        peer_retype=bool(port["flags"] & _abi.PORT_FLAGS["peer_retype"]),
+        local_mac=meta["mac"] if is_host else None,
+        group_forward=meta["group_forward"],
+        unconfirmed=bool(undo["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
+    )
+
+
+def _run(session: Session, switch: str, desired: PortDesired | None, seen: PortObserved) -> bool:
+    """Plans and executes one port; returns whether anything was done."""
+    steps = plan_port(switch, desired, seen)
+    session.executor.run(steps)
+    return bool(steps)
+
+
+def detach_one(session: Session, switch: str, ifindex: int, *, gone: bool = False) -> None:
+    """Makes a port a plain device again.
+
+    Args:
+        gone: the device is gone, even if another one has its number now.
+    """
+    name = None if gone else session.links.name_of(ifindex)
+    link = session.link_by_index(ifindex) if name else None
+    seen = observe(session, switch, ifindex, link, offloads=False)
+    before = _desired_as_is(session, switch, seen)
+    if before is not None:
+        session.if_it_fails(_return_to, session, switch, before, ifindex)
+    _run(session, switch, None, seen)
+
+
+def check_attachable(session: Session, link: Link, switch: str) -> None:
+    what = f"attaching {link.name}"
+    if link.loopback:
+        raise VnetxError(what, "the loopback device carries no Ethernet network")
+    if not any(link.mac):
+        raise VnetxError(what, "it carries no Ethernet frames", "a tap does, where a tun does not")
+    if link.master:
+        kind = link.master_kind or "device"
+        raise VnetxError(
+            what,
+            f"it is a member of the {kind} {link.master}",
+            f"ip link set dev {link.name} nomaster",
+        )
+    if link.name in session.names():
+        raise VnetxError(what, "it is the host port of a switch of that name")
+    current = session.switch_of(link.ifindex)
+    if current is not None and current != switch:
+        raise VnetxError(what, f"it is a port of switch {current}", f"vnetx detach {link.name}")
+
+
+def _describe_program(number: int) -> str:
+    """Id, name and owner of a program."""
+    try:
+        fd = _bpf.prog_fd_by_id(number)
+    except OSError:
+        return f"program {number}"
+    try:
+        info = _bpf.prog_info(fd)
+    finally:
+        os.close(fd)
+    holders = _holders(number)
+    by = f", held by {', '.join(holders)}" if holders else ""
+    return f"program {number} '{info['name']}', loaded by uid {info['uid']}{by}"
+
+
+def _holders(program: int) -> list[str]:
+    """Processes that hold a descriptor of a program or of a link to it."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            for entry in (directory / "fdinfo").iterdir():
+                lines = entry.read_text().splitlines()
+                if any(line.split() == ["prog_id:", str(program)] for line in lines):
+                    comm = (directory / "comm").read_text().strip()
+                    if int(directory.name) != os.getpid():
+                        found.append(f"{comm} (process {directory.name})")
+                    break
+    return found
+
+
+def _free_index(used: Iterable[int], max_ports: int, what: str) -> int:
+    taken = set(used)
+    for index in range(1, max_ports):
+        if index not in taken:
+            return index
+    raise VnetxError(
+        what, f"the switch has no free port: {max_ports - 1} is its limit", "see --max-ports"
+    )
+
+
+def attach_port(
+    session: Session,
+    switch: str,
+    link: Link,
+    settings: PortSettings,
+    *,
+    force: bool = False,
+    unconfirmed: bool = False,
+    local_mac: bytes | None = None,
+    used: set[int],
+) -> None:
+    """Makes a device a port, or a port what `settings` say."""
+    what = f"attaching {link.name}"
+    maps = session.maps(switch)
+    seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
+    before = _desired_as_is(session, switch, seen)
+    is_new = before is None
+    index = seen.index or _free_index(used, maps.meta()["max_ports"], what)
+    used.add(index)
+    twin = seen.twin
+    if local_mac is None and link.carries_host and not twin:
+        twin = _free_index(used, maps.meta()["max_ports"], what)
+    if local_mac is not None or (not link.carries_host and is_new):
+        twin = 0
+    if twin:
+        used.add(twin)
+    desired = PortDesired(
+        settings=settings,
+        hook="tc",
+        index=index,
+        twin=twin,
+        peer_mac=session.links.peer_mac(link),
+        peer_retype=not session.peer_scrubs,
+        local_mac=local_mac,
+        group_forward=maps.meta()["group_forward"],
+        unconfirmed=unconfirmed and is_new,
+    )
+    session.if_it_fails(_return_to, session, switch, before, link.ifindex)
+    _try_hooks(session, switch, link, desired, seen, force)
+
+
+def _return_to(session: Session, switch: str, before: PortDesired | None, ifindex: int) -> None:
+    """Plans a port back to what it was, from what it is now."""
+    link = session.links.by_index(ifindex)
+    seen = observe(session, switch, ifindex, link, offloads=True)
+    _run(session, switch, before, seen)
+
+
+def _try_hooks(
+    session: Session,
+    switch: str,
+    link: Link,
+    desired: PortDesired,
+    seen: PortObserved,
+    force: bool,
+) -> None:
+    """Resolves the hook: what is forced, or for `auto` XDP on wires whose driver takes it."""
+    wanted = desired.settings.hook
+    foreign = link.xdp if "xdp" not in seen.hooks else None
+    if wanted == "auto":
+        current = seen.port["hook"] if seen.port and seen.hooks else None
+        if not link.from_wire or foreign or current == _abi.HOOKS["tc"]:
+            if foreign:
+                session.messages.append(
+                    f"{link.name} carries an XDP {_describe_program(foreign[0])}: "
+                    "it stays, the switch uses TC"
+                )
+            _run(session, switch, desired, seen)
+            return
+        try:
+            _run(session, switch, replace(desired, hook="xdp"), seen)
+        except NoNativeXdp as error:
+            session.messages.append(f"{link.name} uses TC: {error.why}")
+            again = observe(session, switch, link.ifindex, link, offloads=True)
+            _run(session, switch, desired, again)
+        return
+    if foreign and wanted != "tc":
+        if not force:
+            raise VnetxError(
+                f"attaching {link.name} with --hook {wanted}",
+                f"it carries somebody else's XDP {_describe_program(foreign[0])}",
+                "--hook tc leaves it alone; --force takes it off until detach",
+            )
+        desired = replace(desired, take_xdp=foreign)
+    try:
+        _run(session, switch, replace(desired, hook=wanted), seen)
+    except NoNativeXdp as error:
+        raise VnetxError(
+            f"attaching {link.name} with --hook xdp", error.why, error.remedy
+        ) from error

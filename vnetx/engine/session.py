@@ -1,0 +1,200 @@
+"""One command's view of the machine: netlink, maps, and ports as they are observed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vnetx import _abi, _bpf
+from vnetx.datapath import pins
+from vnetx.datapath.maps import SwitchMaps
+from vnetx.device import Link
+from vnetx.engine.execute import Executor
+from vnetx.errors import VnetxError
+from vnetx.links import Links, features
+from vnetx.plan import PortObserved
+
+#: From how many devices on one dump of all of them is quicker than asking one by one.
+_MANY = 16
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a command.
+
+    Attributes:
+        messages: what a person should know of it.
+        steps: what was done, a line each.
+        changed: whether anything was.
+    """
+
+    messages: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.steps)
+
+
+class Session:
+    """One command's view of the machine: netlink, maps, what was said and done."""
+
+    def __init__(self, links: Links, executor: Executor) -> None:
+        self.links = links
+        self.executor = executor
+        self.messages: list[str] = []
+        #: TC programs are attached by links; before, they are filters of a clsact qdisc.
+        self.tcx = _kernel() >= (6, 6)
+        #: bpf_redirect_peer makes the frame one for whom it reaches.
+        self.peer_scrubs = _kernel() >= (6, 16)
+        self._cache: dict[str, Link] | None = None
+        self._journal: list[Callable[[], object]] = []
+
+    def maps(self, switch: str) -> SwitchMaps:
+        return self.executor.maps(switch)
+
+    def result(self) -> Result:
+        return Result(self.messages, self.executor.done)
+
+    # ------------------------------------------------------------ taking back
+
+    def if_it_fails(self, action: Callable[..., object], *args: Any) -> None:
+        """Notes, before a change is made, what takes it back."""
+        self._journal.append(functools.partial(action, *args))
+
+    def keep(self) -> None:
+        """What was done so far stays, whatever comes."""
+        self._journal.clear()
+
+    def take_back(self) -> None:
+        """Undoes what was done since :meth:`keep`, the last first."""
+        journal, self._journal = self._journal, []
+        self.forget_links()
+        for action in reversed(journal):
+            with contextlib.suppress(VnetxError, OSError):
+                action()
+
+    # ------------------------------------------------------------ devices
+
+    def expect_many(self, count: int) -> None:
+        """Reads all devices at once when many will be asked for."""
+        if count >= _MANY:
+            self._cache = self.links.all()
+
+    def link(self, name: str) -> Link | None:
+        if self._cache is not None:
+            return self._cache.get(name)
+        return self.links.get(name)
+
+    def link_by_index(self, ifindex: int) -> Link | None:
+        if self._cache is not None:
+            return next((x for x in self._cache.values() if x.ifindex == ifindex), None)
+        return self.links.by_index(ifindex)
+
+    def forget_links(self) -> None:
+        """Devices came or went."""
+        self._cache = None
+
+    # ------------------------------------------------------------ switches
+
+    def names(self) -> list[str]:
+        return pins.switch_names()
+
+    def switch_of(self, ifindex: int) -> str | None:
+        """The switch that a device is (or half is) attached to."""
+        for name in self.names():
+            maps = self.maps(name)
+            if ifindex in maps.undo() or ifindex in maps.port_of():
+                return name
+        return None
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = platform.release().split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()))
+
+
+def holds_device(path: Path, ifindex: int) -> bool:
+    """Whether the pinned link still holds its device."""
+    try:
+        fd = _bpf.obj_get(str(path))
+    except OSError:
+        return False
+    try:
+        return bool(_bpf.link_info(fd)["ifindex"] == ifindex)
+    finally:
+        os.close(fd)
+
+
+def _hooks(session: Session, maps: SwitchMaps, ifindex: int) -> frozenset[str]:
+    hooks = {
+        hook
+        for hook in ("ingress", "egress", "xdp")
+        if (path := maps.link_path(ifindex, hook)).exists() and holds_device(path, ifindex)
+    }
+    if not session.tcx:
+        hooks |= session.links.tc_filters(ifindex)
+    return frozenset(hooks)
+
+
+def observe(
+    session: Session, switch: str, ifindex: int, link: Link | None, *, offloads: bool
+) -> PortObserved:
+    """A port as it is; `offloads` tells whether the device's features matter."""
+    maps = session.maps(switch)
+    undo = maps.undo_of(ifindex)
+    index = maps.index_of(ifindex)
+    bound = bool(index)
+    port = maps.port(index) if index else None
+    if port is None:
+        index, port = (
+            next(
+                (
+                    (i, p)
+                    for i, p in maps.ports().items()
+                    if p["ifindex"] == ifindex and not p["flags"] & _abi.PORT_FLAGS["host"]
+                ),
+                (0, None),
+            )
+            if undo is not None
+            else (0, None)
+        )
+    twin = port["twin"] if port else 0
+    if not twin and undo is not None and port is None:
+        twin = next((i for i, p in maps.ports().items() if p["ifindex"] == ifindex), 0)
+    ours = undo is not None and undo["flags"] != 0
+    look = link is not None and (offloads or ours)
+    return PortObserved(
+        ifindex=ifindex,
+        link=link,
+        undo=undo,
+        index=index,
+        port=port,
+        twin=twin,
+        twin_port=maps.port(twin) if twin else None,
+        bound=bound,
+        has_local=_has_local(maps, link, index, twin),
+        hooks=_hooks(session, maps, ifindex) if link else _dead_hooks(maps, ifindex),
+        features=features(link) if look and link else {},
+        peer_features=features(link, peer=True) if look and link and link.peer else {},
+        clsact=None if session.tcx else bool(link and session.links.has_clsact(ifindex)),
+    )
+
+
+def _dead_hooks(maps: SwitchMaps, ifindex: int) -> frozenset[str]:
+    """Pins of links whose device is gone: they have to go too."""
+    hooks = ("ingress", "egress", "xdp")
+    return frozenset(hook for hook in hooks if maps.link_path(ifindex, hook).exists())
+
+
+def _has_local(maps: SwitchMaps, link: Link | None, index: int, twin: int) -> bool:
+    if link is None or not (index or twin):
+        return False
+    mac = link.mac if twin else maps.meta()["mac"]
+    return maps.local_port(mac) == (twin or index)

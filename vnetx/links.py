@@ -1,0 +1,375 @@
+"""Devices: observing and changing them. The only importer of pyroute2.
+
+Everything acts in the calling process's network namespace, or, where a veth's
+peer is meant, in the peer's for the length of the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vnetx import netns
+from vnetx.device import Link
+from vnetx.errors import VnetxError, from_os
+
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
+_IFF_PROMISC = 0x100
+_TC_PRIORITY = 0x766E  # of our filters ("vn"), on hosts without tcx
+
+#: XDP modes by pyroute2's words for IFLA_XDP_ATTACHED.
+XDP_MODES = {
+    "xdp": "native",
+    "xdpgeneric": "generic",
+    "xdpoffload": "offload",
+    "xdpmulti": "multi",
+}
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """pyroute2's errors of the kernel are none of :class:`OSError`."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from error
+
+
+class Links:
+    """A netlink socket and what can be said through it. A context manager."""
+
+    def __init__(self) -> None:
+        self._ipr = IPRoute()
+
+    def close(self) -> None:
+        self._ipr.close()
+
+    def __enter__(self) -> Links:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ observing
+
+    def _addressed(self) -> set[int]:
+        found = set()
+        for message in self._ipr.get_addr():
+            if message["scope"] != 253:  # RT_SCOPE_LINK
+                found.add(message["index"])
+        return found
+
+    def all(self) -> dict[str, Link]:
+        """The devices of this namespace by name."""
+        addressed = self._addressed()
+        messages = list(self._ipr.get_links())
+        names = {m["index"]: m.get("IFLA_IFNAME") for m in messages}
+        kinds = {m["index"]: _kind(m) for m in messages}
+        links = [_link(m, names, kinds, addressed) for m in messages]
+        return {link.name: link for link in links}
+
+    def get(self, name: str) -> Link | None:
+        """One device, None when there is none of this name."""
+        try:
+            index = socket.if_nametoindex(name)
+        except OSError:
+            return None
+        return self.by_index(index)
+
+    @staticmethod
+    def name_of(ifindex: int) -> str | None:
+        """The name of a device, None when it is gone."""
+        with contextlib.suppress(OSError):
+            return socket.if_indextoname(ifindex)
+        return None
+
+    def by_index(self, index: int) -> Link | None:
+        """One device, None when it is gone."""
+        try:
+            message = next(iter(self._ipr.get_links(index)))
+        except (NetlinkError, StopIteration):
+            return None
+        names, kinds = {}, {}
+        master = message.get("IFLA_MASTER")
+        if master:
+            with contextlib.suppress(NetlinkError, OSError):
+                other = self._ipr.get_links(master)[0]
+                names[master], kinds[master] = other.get("IFLA_IFNAME"), _kind(other)
+        addressed = {
+            m["index"]
+            for m in self._ipr.get_addr(index=index)
+            if m["index"] == index and m["scope"] != 253
+        }
+        return _link(message, names, kinds, addressed)
+
+    def peer_mac(self, link: Link) -> bytes | None:
+        """MAC address of a veth's peer in another namespace; None if it cannot be seen."""
+        if link.peer_netns is None or not link.peer:
+            return None
+        with contextlib.suppress(NetlinkError, OSError):
+            message = self._ipr.link("get", index=link.peer, ifla_if_netnsid=link.peer_netns)[0]
+            return _mac(message)
+        return None
+
+    # ------------------------------------------------------------ changing
+
+    @_as_os_error()
+    def set_promisc(self, ifindex: int, on: bool) -> None:
+        self._ipr.link("set", index=ifindex, flags=_IFF_PROMISC if on else 0, mask=_IFF_PROMISC)
+
+    @_as_os_error()
+    def add_veth(self, name: str, peer: str, mac: bytes, alias: str) -> None:
+        """Makes a veth pair, both ends up."""
+        self._ipr.link(
+            "add",
+            ifname=name,
+            kind="veth",
+            address=mac.hex(":"),
+            peer={"ifname": peer},
+        )
+        for end in (name, peer):
+            index = socket.if_nametoindex(end)
+            self._ipr.link("set", index=index, ifalias=alias)
+            self._ipr.link("set", index=index, state="up")
+
+    @_as_os_error()
+    def set_mac(self, ifindex: int, mac: bytes) -> None:
+        self._ipr.link("set", index=ifindex, address=mac.hex(":"))
+
+    @_as_os_error()
+    def delete(self, ifindex: int) -> None:
+        """Deletes a device; one that is gone is no error."""
+        try:
+            self._ipr.link("del", index=ifindex)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:
+                raise
+
+    # ------------------------------------------------------------ TC without links
+
+    def has_clsact(self, ifindex: int) -> bool:
+        return any(
+            m.get("TCA_KIND") in ("clsact", "ingress") for m in self._ipr.get_qdiscs(index=ifindex)
+        )
+
+    @_as_os_error()
+    def add_clsact(self, ifindex: int) -> None:
+        self._ipr.tc("add", "clsact", ifindex)
+
+    def delete_clsact(self, ifindex: int) -> None:
+        """Removes the qdisc if no filter of anybody's is left on it."""
+        with contextlib.suppress(NetlinkError):
+            for parent in (0xFFFFFFF2, 0xFFFFFFF3):
+                if list(self._ipr.get_filters(index=ifindex, parent=parent)):
+                    return
+            self._ipr.tc("del", "clsact", ifindex)
+
+    @_as_os_error()
+    def add_tc_filter(self, ifindex: int, hook: str, program: int, name: str) -> None:
+        """Our program on clsact's ingress or egress, replacing an earlier one of ours."""
+        self._ipr.tc(
+            "replace-filter",
+            "bpf",
+            ifindex,
+            handle=1,
+            parent=_PARENTS[hook],
+            prio=_TC_PRIORITY,
+            protocol=3,  # ETH_P_ALL
+            fd=program,
+            name=name,
+            classid=0,
+            direct_action=True,
+        )
+
+    def delete_tc_filter(self, ifindex: int, hook: str) -> None:
+        with contextlib.suppress(NetlinkError):
+            self._ipr.tc(
+                "del-filter",
+                "bpf",
+                ifindex,
+                handle=1,
+                parent=_PARENTS[hook],
+                prio=_TC_PRIORITY,
+                protocol=3,
+            )
+
+    def tc_filters(self, ifindex: int) -> set[str]:
+        """The hooks on which a filter of ours is."""
+        found = set()
+        for hook, parent in _PARENTS.items():
+            with contextlib.suppress(NetlinkError):
+                for message in self._ipr.get_filters(index=ifindex, parent=parent):
+                    if message["info"] >> 16 == _TC_PRIORITY:
+                        found.add(hook)
+        return found
+
+    # ------------------------------------------------------------ XDP without links
+
+    @_as_os_error()
+    def set_xdp(self, ifindex: int, program: int, mode: str) -> None:
+        """Attaches (or with -1 detaches) by netlink: for giving back what was not ours."""
+        flags = {"native": 1 << 2, "generic": 1 << 1}.get(mode, 0)
+        self._ipr.link(
+            "set",
+            index=ifindex,
+            xdp={"attrs": [["IFLA_XDP_FD", program], ["IFLA_XDP_FLAGS", flags]]},
+        )
+
+
+_PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+
+
+def _kind(message: Any) -> str:
+    info = message.get("IFLA_LINKINFO")
+    return (info.get("IFLA_INFO_KIND") if info else None) or ""
+
+
+def _mac(message: Any) -> bytes:
+    text = message.get("IFLA_ADDRESS") or ""
+    return bytes.fromhex(text.replace(":", "")) if len(text) == 17 else bytes(6)
+
+
+def _link(message: Any, names: dict[int, str], kinds: dict[int, str], addressed: set[int]) -> Link:
+    kind = _kind(message)
+    master = message.get("IFLA_MASTER")
+    netns = message.get("IFLA_LINK_NETNSID")
+    xdp = message.get("IFLA_XDP")
+    attached = xdp.get("IFLA_XDP_ATTACHED") if xdp else None
+    return Link(
+        ifindex=message["index"],
+        name=message.get("IFLA_IFNAME"),
+        kind=kind,
+        mtu=message.get("IFLA_MTU") or 0,
+        mac=_mac(message),
+        up=bool(message["flags"] & _IFF_UP),
+        carrier=bool(message.get("IFLA_CARRIER")),
+        loopback=bool(message["flags"] & _IFF_LOOPBACK),
+        promisc=bool(message["flags"] & _IFF_PROMISC),
+        master=names.get(master, str(master)) if master else None,
+        master_kind=kinds.get(master, "") if master else "",
+        peer=(message.get("IFLA_LINK") or 0) if kind == "veth" else 0,
+        peer_netns=netns if kind == "veth" else None,
+        xdp=(xdp.get("IFLA_XDP_PROG_ID") or 0, XDP_MODES.get(attached) or "?")
+        if attached
+        else None,
+        addressed=message["index"] in addressed,
+        alias=message.get("IFLA_IFALIAS") or "",
+    )
+
+
+# ---------------------------------------------------------------- features
+
+
+@contextlib.contextmanager
+def _peer_namespace(link: Link) -> Iterator[None]:
+    """Inside the namespace of a veth's peer."""
+    if link.peer_netns is None:
+        yield
+        return
+    fd = _namespace_fd(link.peer_netns)
+    try:
+        with open("/proc/self/ns/net") as own:
+            netns.enter(fd)
+            try:
+                yield
+            finally:
+                netns.enter(own.fileno())
+    finally:
+        os.close(fd)
+
+
+def namespace_paths() -> Iterator[Path]:
+    """Paths by which network namespaces can be reached, the quick ones to find first.
+
+    Those with a name, with a process in it, with a mount; those that only a descriptor holds.
+    """
+    yield from netns.NAMED.glob("*")
+    yield from Path("/proc").glob("[0-9]*/ns/net")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        _, _, _, root, place, *_ = line.split()
+        if root.startswith("net:["):
+            yield Path(place)
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(path).startswith("net:["):
+                yield path
+
+
+def _namespace_fd(nsid: int) -> int:
+    """A descriptor of the namespace that netlink calls by this id.
+
+    Raises:
+        VnetxError: no process or name that this one can see holds it.
+    """
+    seen = set()
+    with IPRoute() as ipr:
+        for path in namespace_paths():
+            with contextlib.suppress(OSError, NetlinkError):
+                fd = os.open(path, os.O_RDONLY)
+                inode = os.fstat(fd).st_ino
+                if inode not in seen:
+                    seen.add(inode)
+                    if ipr.get_netnsid(fd=fd)["nsid"] == nsid:
+                        return fd
+                os.close(fd)
+    raise VnetxError(
+        f"network namespace with id {nsid}",
+        "no process, descriptor, mount or name leads to it",
+    )
+
+
+def peer_name(link: Link) -> str | None:
+    """Name of a veth's peer in its namespace."""
+    with contextlib.suppress(OSError, VnetxError), _peer_namespace(link):
+        return socket.if_indextoname(link.peer)
+    return None
+
+
+@contextlib.contextmanager
+def _ethtool(link: Link, peer: bool) -> Iterator[IoctlEthtool]:
+    with _peer_namespace(link) if peer else contextlib.nullcontext():
+        name = socket.if_indextoname(link.peer) if peer else link.name
+        device = IoctlEthtool(name)
+        try:
+            yield device
+        finally:
+            device.close()
+
+
+def features(link: Link, peer: bool = False) -> dict[str, bool]:
+    """The offloads of a device (or of its peer) by the kernel's names; {} if it has none to tell.
+
+    Those that the driver does not let anybody change are left out.
+    """
+    with contextlib.suppress(OSError, EthtoolError), _ethtool(link, peer) as device:
+        return {name: on for name, on, changeable, _, _ in device.get_features() if changeable}
+    return {}
+
+
+def set_feature(link: Link, feature: str, on: bool, peer: bool = False) -> None:
+    """Switches an offload of a device (or of its peer).
+
+    Raises:
+        VnetxError: the driver refuses.
+    """
+    of = f"the peer of {link.name}" if peer else link.name
+    what = f"switching {feature} {'on' if on else 'off'} on {of}"
+    try:
+        with _ethtool(link, peer) as device:
+            wanted = device.get_features()
+            wanted[feature] = on
+            device.set_features(wanted)
+    except EthtoolError as error:
+        raise VnetxError(what, "the driver does not support it") from error
+    except OSError as error:
+        raise from_os(what, error) from error

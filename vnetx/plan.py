@@ -1,0 +1,395 @@
+"""From what is to what shall be: ordered steps. Pure; nothing here does anything.
+
+A plan is made of a port as it was observed and as it is desired (None: not a
+port).  It begins with a record of what detach has to give back and ends with
+the hooks, so that no frame meets half-filled maps; taking a port away goes the
+other way round and drops the record last.  Since a plan starts from what is
+observed, planning again is also what completes a command that was killed, and
+planning back to the earlier desire is what undoes one that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vnetx import _abi
+from vnetx.device import Link
+from vnetx.model import PortSettings, format_mac
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: the executor's method of this name, its arguments, and words for people."""
+
+    verb: str
+    args: tuple[Any, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Offload:
+    """A feature that a hook cannot have otherwise.
+
+    Attributes:
+        undo: name of the bit in ``enum vnetx_undo_flags`` that remembers our change.
+        feature: the kernel's name of it.
+        on: what the hook needs.
+        peer: it is the veth peer's feature.
+    """
+
+    undo: str
+    feature: str
+    on: bool
+    peer: bool
+
+
+_TAG_IN_DATA = Offload("rxvlan_off", "rx-vlan-hw-parse", on=False, peer=False)
+
+#: What XDP needs of a device: tags in the data, frames one by one.
+_XDP_DEVICE = (
+    _TAG_IN_DATA,
+    Offload("lro_off", "rx-lro", on=False, peer=False),
+    Offload("gro_hw_off", "rx-gro-hw", on=False, peer=False),
+)
+#: Of a veth's peer: complete checksums, tags in the data, NAPI to be redirected to.
+_XDP_VETH = (
+    Offload("peer_tx_off", "tx-checksum-ip-generic", on=False, peer=True),
+    Offload("peer_txsctp_off", "tx-checksum-sctp", on=False, peer=True),
+    Offload("peer_txvlan_off", "tx-vlan-hw-insert", on=False, peer=True),
+    Offload("peer_gro_on", "rx-gro", on=True, peer=True),
+)
+OFFLOADS = (*_XDP_DEVICE, *_XDP_VETH)
+
+
+@dataclass(frozen=True)
+class PortObserved:
+    """What the kernel has of a port: the device, the maps' entries, the hooks.
+
+    Attributes:
+        link: None when the device is gone.
+        undo: the record of what to give back; None if the device is not attached.
+        index, twin: the indices of the port and of its host side, 0 without.
+        port, twin_port: their ``struct vnetx_port``.
+        bound: frames of the device find the port.
+        has_local: the host's address behind it is in the FDB.
+        hooks: what is attached: "ingress", "egress", "xdp".
+        features, peer_features: changeable offloads that are on; asked only if they matter.
+        clsact: there is a clsact qdisc; None where tcx makes it unnecessary.
+    """
+
+    ifindex: int
+    link: Link | None
+    undo: Mapping[str, int] | None = None
+    index: int = 0
+    port: Mapping[str, Any] | None = None
+    twin: int = 0
+    twin_port: Mapping[str, Any] | None = None
+    bound: bool = False
+    has_local: bool = False
+    hooks: frozenset[str] = frozenset()
+    features: Mapping[str, bool] = field(default_factory=dict)
+    peer_features: Mapping[str, bool] = field(default_factory=dict)
+    clsact: bool | None = None
+
+    @property
+    def name(self) -> str:
+        return self.link.name if self.link else f"interface {self.ifindex} (gone)"
+
+    @property
+    def traces(self) -> bool:
+        """Whether anything of an attachment is left."""
+        return bool(self.undo is not None or self.index or self.bound or self.hooks)
+
+
+@dataclass(frozen=True)
+class PortDesired:
+    """What a port shall be.
+
+    Attributes:
+        hook: "tc", "xdp" or "xdp-generic": `settings.hook` resolved.
+        index, twin: where its structs go; twin 0 for a device that carries no host traffic.
+        peer_mac: address of a veth peer in another namespace, None if it is not to be used.
+        peer_retype: the kernel's bpf_redirect_peer leaves the packet's type as it was.
+        local_mac: the host's address behind this port (a switch's own host port).
+        group_forward: the switch's mask.
+        unconfirmed: to be undone unless it is confirmed.
+        take_xdp: (id, mode) of somebody else's XDP program that is to make room.
+    """
+
+    settings: PortSettings
+    hook: str
+    index: int
+    twin: int = 0
+    peer_mac: bytes | None = None
+    peer_retype: bool = False
+    local_mac: bytes | None = None
+    group_forward: int = 0
+    unconfirmed: bool = False
+    take_xdp: tuple[int, str] | None = None
+
+
+def needed_offloads(link: Link, hook: str) -> tuple[Offload, ...]:
+    """What a hook needs of a device."""
+    if hook == "tc":
+        return ()
+    return (*_XDP_DEVICE, *_XDP_VETH) if link.kind == "veth" and link.peer else _XDP_DEVICE
+
+
+def _is_on(offload: Offload, observed: PortObserved) -> bool | None:
+    return (observed.peer_features if offload.peer else observed.features).get(offload.feature)
+
+
+def _offload_step(switch: str, offload: Offload, observed: PortObserved, on: bool) -> Step:
+    of = f"the peer of {observed.name}" if offload.peer else observed.name
+    return Step(
+        "set_feature",
+        (switch, observed.link, offload.feature, on, offload.peer),
+        f"switch {offload.feature} {'on' if on else 'off'} on {of}",
+    )
+
+
+def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
+    """``struct vnetx_port`` of the wire side."""
+    settings = desired.settings
+    flags = settings.flags()
+    if desired.peer_mac:
+        flags |= _abi.PORT_FLAGS["peer"]
+        flags |= _abi.PORT_FLAGS["peer_retype"] if desired.peer_retype else 0
+    if desired.hook == "xdp":
+        flags |= _abi.PORT_FLAGS["xdp"]
+    return {
+        "ifindex": ifindex,
+        "flags": flags,
+        "twin": desired.twin,
+        "bd": 0,
+        "group_forward": settings.group_forward | desired.group_forward,
+        "peer_mac": desired.peer_mac or bytes(6),
+        "learn_limit": settings.learn_limit,
+        "storm_pps": list(settings.storm),
+        "group_forward_own": settings.group_forward,
+        "hook_wanted": _abi.HOOKS[settings.hook],
+        "hook": _abi.HOOKS[desired.hook],
+    }
+
+
+def twin_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
+    """``struct vnetx_port`` of the host side: a plain port that is always up."""
+    plain = PortDesired(PortSettings(), desired.hook, desired.twin, twin=desired.index)
+    values = port_values(plain, ifindex)
+    values["flags"] = PortSettings().flags() | _abi.PORT_FLAGS["host"]
+    return values
+
+
+def local_address(desired: PortDesired, link: Link) -> tuple[int, bytes] | None:
+    """The port index and the host's own address behind it; None for a port without the host."""
+    if desired.twin:
+        return desired.twin, link.mac
+    return (desired.index, desired.local_mac) if desired.local_mac else None
+
+
+def plan_port(switch: str, desired: PortDesired | None, observed: PortObserved) -> list[Step]:
+    """The steps from `observed` to `desired`; none when it is so already."""
+    if desired is None:
+        return _plan_absent(switch, observed)
+    if observed.link is None:
+        raise ValueError("a device that is gone cannot become a port")
+    return _plan_present(switch, desired, observed, observed.link)
+
+
+def _plan_present(
+    switch: str, desired: PortDesired, observed: PortObserved, link: Link
+) -> list[Step]:
+    ifindex, name = observed.ifindex, observed.name
+    steps: list[Step] = []
+    hooks = {"ingress"} | ({"egress"} if desired.twin else set())
+    hooks |= {"xdp"} if desired.hook != "tc" else set()
+
+    # Hooks that have to go first: their programs expect what is about to change.
+    xdp_changes = (
+        "xdp" in observed.hooks
+        and observed.port is not None
+        and observed.port["hook"] != _abi.HOOKS[desired.hook]
+    )
+    standing = observed.hooks - ({"xdp"} if xdp_changes else set())
+    steps.extend(_detach_hooks(switch, observed, observed.hooks - (standing & hooks)))
+
+    steps.extend(_give_and_take(switch, desired, observed, link))
+
+    # before the port forgets its number, or a command that is killed in between would lose it
+    if observed.twin and not desired.twin:
+        steps.extend(_free(switch, observed.twin, "its host side"))
+
+    for index, now, values, what in (
+        (desired.index, observed.port, port_values(desired, ifindex), f"port {desired.index}"),
+        (desired.twin, observed.twin_port, twin_values(desired, ifindex), "its host side"),
+    ):
+        if not index:
+            continue
+        if now is None:
+            steps.append(Step("reset_port", (switch, index), f"clear slot {index}"))
+        if (
+            desired.hook == "xdp"
+            and index == desired.index
+            and (now is None or xdp_changes or "xdp" not in standing)
+        ):
+            steps.append(Step("set_devmap", (switch, index, ifindex), f"XDP may send to {name}"))
+        if now is None or any(now[key] != value for key, value in values.items()):
+            steps.append(Step("write_port", (switch, index, values), f"{name} is {what}"))
+    local = local_address(desired, link)
+    if local and not observed.has_local:
+        steps.append(
+            Step(
+                "add_local",
+                (switch, *local),
+                f"{format_mac(local[1])} is the host's own address",
+            )
+        )
+    if not observed.bound:
+        steps.append(
+            Step(
+                "bind_port",
+                (switch, ifindex, desired.index),
+                f"frames of {name} are port {desired.index}'s",
+            )
+        )
+
+    if steps or hooks - standing:
+        steps.append(Step("count_ports", (switch,), f"count the ports of {switch}"))
+    clsact = observed.clsact is not None
+    for hook in sorted(hooks - standing - {"xdp"}):
+        steps.append(
+            Step("attach_tc", (switch, ifindex, hook, clsact), f"attach TC {hook} to {name}")
+        )
+    if "xdp" in hooks - standing:
+        mode = "native" if desired.hook == "xdp" else "generic"
+        steps.append(Step("attach_xdp", (switch, ifindex, mode), f"attach {mode} XDP to {name}"))
+    return steps
+
+
+def _give_and_take(
+    switch: str, desired: PortDesired, observed: PortObserved, link: Link
+) -> list[Step]:
+    """Record first, then change: offloads, promiscuity, qdisc, a foreign XDP program."""
+    undo = dict(observed.undo or {"flags": 0, "foreign_xdp_id": 0, "foreign_xdp_mode": 0})
+    had = undo["flags"]
+    bits = _abi.UNDO_FLAGS
+    take: list[Step] = []
+    give: list[Step] = []
+    needed = needed_offloads(link, desired.hook)
+    keep = had
+    for offload in OFFLOADS:
+        on = _is_on(offload, observed)
+        ours = had & bits[offload.undo]
+        if offload in needed:
+            if on is not None and on != offload.on:
+                undo["flags"] |= bits[offload.undo]
+                take.append(_offload_step(switch, offload, observed, offload.on))
+        elif ours:
+            keep &= ~bits[offload.undo]
+            give.append(_offload_step(switch, offload, observed, not offload.on))
+    if link.filters and not link.promisc:
+        undo["flags"] |= bits["promisc"]
+        take.append(
+            Step(
+                "set_promisc", (switch, observed.ifindex, True), f"make {observed.name} promiscuous"
+            )
+        )
+    if observed.clsact is False:
+        undo["flags"] |= bits["clsact"]
+        take.append(
+            Step("add_clsact", (switch, observed.ifindex), f"add clsact to {observed.name}")
+        )
+    if desired.take_xdp:
+        undo["flags"] |= bits["foreign_xdp"]
+        undo["foreign_xdp_id"] = desired.take_xdp[0]
+        undo["foreign_xdp_mode"] = 1 if desired.take_xdp[1] == "native" else 2
+        take.append(
+            Step(
+                "take_xdp",
+                (switch, observed.ifindex, *desired.take_xdp),
+                f"take XDP program {desired.take_xdp[0]} off {observed.name}",
+            )
+        )
+    if desired.unconfirmed:
+        undo["flags"] |= bits["unconfirmed"]
+    steps = []
+    if observed.undo is None or undo["flags"] != had:
+        steps.append(_record(switch, observed, undo))
+    steps.extend(take)
+    steps.extend(give)
+    if keep != had:
+        steps.append(_record(switch, observed, {**undo, "flags": undo["flags"] & ~(had & ~keep)}))
+    return steps
+
+
+def _record(switch: str, observed: PortObserved, undo: Mapping[str, int]) -> Step:
+    values = {key: undo[key] for key in ("flags", "foreign_xdp_id", "foreign_xdp_mode")}
+    return Step(
+        "record_undo",
+        (switch, observed.ifindex, values),
+        f"note what detaching {observed.name} gives back",
+    )
+
+
+def _detach_hooks(switch: str, observed: PortObserved, hooks: frozenset[str]) -> list[Step]:
+    clsact = observed.clsact is not None
+    steps = []
+    for hook in sorted(hooks, reverse=True):
+        if hook == "xdp":
+            steps.append(
+                Step("detach_xdp", (switch, observed.ifindex), f"take XDP off {observed.name}")
+            )
+        else:
+            steps.append(
+                Step(
+                    "detach_tc",
+                    (switch, observed.ifindex, hook, clsact),
+                    f"take TC {hook} off {observed.name}",
+                )
+            )
+    return steps
+
+
+def _free(switch: str, index: int, what: str) -> list[Step]:
+    return [
+        Step("flush_port", (switch, index), f"forget the addresses behind port {index}"),
+        Step("reset_port", (switch, index), f"free port {index} ({what})"),
+    ]
+
+
+def _plan_absent(switch: str, observed: PortObserved) -> list[Step]:
+    if not observed.traces:
+        return []
+    ifindex, name = observed.ifindex, observed.name
+    steps = _detach_hooks(switch, observed, observed.hooks)
+    if observed.bound:
+        steps.append(Step("unbind_port", (switch, ifindex), f"frames of {name} are nobody's"))
+    if observed.index:
+        steps.extend(_free(switch, observed.index, name))
+    if observed.twin:
+        steps.extend(_free(switch, observed.twin, f"the host side of {name}"))
+    steps.append(Step("count_ports", (switch,), f"count the ports of {switch}"))
+    undo = observed.undo
+    if undo is not None and observed.link is not None:
+        flags, bits = undo["flags"], _abi.UNDO_FLAGS
+        for offload in reversed(OFFLOADS):
+            if flags & bits[offload.undo]:
+                steps.append(_offload_step(switch, offload, observed, not offload.on))
+        if flags & bits["promisc"]:
+            steps.append(Step("set_promisc", (switch, ifindex, False), f"end {name}'s promiscuity"))
+        if flags & bits["clsact"]:
+            steps.append(Step("delete_clsact", (switch, ifindex), f"remove clsact from {name}"))
+        if flags & bits["foreign_xdp"]:
+            mode = "native" if undo["foreign_xdp_mode"] == 1 else "generic"
+            steps.append(
+                Step(
+                    "give_back_xdp",
+                    (switch, ifindex, undo["foreign_xdp_id"], mode),
+                    f"put XDP program {undo['foreign_xdp_id']} back on {name}",
+                )
+            )
+    if undo is not None:
+        steps.append(Step("forget_undo", (switch, ifindex), f"{name} is detached"))
+    return steps

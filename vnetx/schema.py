@@ -1,0 +1,237 @@
+"""The shape of a configuration document, checked by pydantic. Used by :mod:`vnetx.config`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from vnetx import config, model
+from vnetx.errors import InvalidValue
+
+# ------------------------------------------------------------ text
+
+
+class _Loader(yaml.BaseLoader):
+    """Scalars stay text, since YAML 1.1 takes some addresses for numbers in base 60."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        names = [key.value for key, _ in node.value]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{name}' is given twice", node.value[position][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _load(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}" if mark else ""
+        raise InvalidValue(f"{source}{place}", error.problem or "not YAML") from error
+    except yaml.YAMLError as error:
+        raise InvalidValue(source, f"not YAML: {' '.join(str(error).split())}") from error
+
+
+# ------------------------------------------------------------ values
+
+
+def _checked(function: Callable[[str], Any]) -> BeforeValidator:
+    """A check of the model as one of pydantic's, so that an error knows its place."""
+
+    def validate(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise PydanticCustomError("vnetx", "text is expected here", {"remedy": ""})
+        try:
+            return function(value)
+        except InvalidValue as error:
+            raise _located(error) from error
+
+    return BeforeValidator(validate)
+
+
+def _located(error: InvalidValue) -> PydanticCustomError:
+    return PydanticCustomError(
+        "vnetx", "{text}", {"text": f"{error.what}: {error.why}", "remedy": error.remedy}
+    )
+
+
+def _empty_is(default: Callable[[], Any]) -> BeforeValidator:
+    """``eth0:`` without anything behind it."""
+    return BeforeValidator(lambda value: default() if value == "" else value)
+
+
+_Mac = Annotated[bytes, _checked(lambda text: model.check_station_mac(model.parse_mac(text)))]
+_Groups = Annotated[int, _checked(model.parse_groups)]
+_SwitchName = Annotated[str, _checked(model.check_switch_name)]
+_Interface = Annotated[str, Field(min_length=1, max_length=15)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Storm(_Part):
+    broadcast: int = 0
+    multicast: int = 0
+    unknown_unicast: int = Field(0, alias="unknown-unicast")
+
+    def limits(self) -> tuple[int, int, int]:
+        return self.broadcast, self.multicast, self.unknown_unicast
+
+
+class _Port(_Part):
+    hook: Literal["auto", "xdp", "xdp-generic", "tc"] = "auto"
+    learning: bool = True
+    flood_unicast: bool = True
+    flood_multicast: bool = True
+    flood_broadcast: bool = True
+    isolated: bool = False
+    hairpin: bool = False
+    state: Literal["up", "down"] = "up"
+    learn_limit: int = 0
+    storm: Annotated[_Storm | None, _empty_is(dict)] = None
+    group_forward: _Groups = 0
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> _Port:
+        _made(self.settings)
+        return self
+
+    def settings(self) -> model.PortSettings:
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "state" in given:
+            given["up"] = given.pop("state") == "up"
+        if self.storm:
+            given["storm"] = self.storm.limits()
+        return model.PortSettings(**given)
+
+
+class _Entry(_Part):
+    mac: _Mac
+    port: _Interface
+    state: Literal["static", "sticky"] = "static"
+
+    def entry(self) -> config.StaticEntry:
+        return config.StaticEntry(self.mac, self.port, sticky=self.state == "sticky")
+
+
+class _Switch(_Part):
+    ageing: int = 0
+    group_forward: _Groups = 0
+    static_move: bool = False
+    fdb_size: int = 0
+    max_ports: int = 0
+    host_port: bool = True
+    mac: _Mac | None = None
+    ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
+        default_factory=dict
+    )
+    fdb: Annotated[list[_Entry], _empty_is(list)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> _Switch:
+        _made(self.settings)
+        return self
+
+    def settings(self) -> model.SwitchSettings:
+        """Only what the document gives: the defaults are the model's."""
+        given = self.model_fields_set - {"ports", "fdb"}
+        return model.SwitchSettings(**{name: getattr(self, name) for name in given})
+
+    def switch(self) -> config.Switch:
+        return config.Switch(
+            self.settings(),
+            {name: port.settings() for name, port in self.ports.items()},
+            tuple(entry.entry() for entry in self.fdb),
+        )
+
+
+class _Document(_Part):
+    version: Literal["1"]
+    switches: Annotated[dict[_SwitchName, Annotated[_Switch, _empty_is(dict)]], _empty_is(dict)] = (
+        Field(default_factory=dict)
+    )
+
+
+def _made(settings: Callable[[], Any]) -> None:
+    try:
+        settings()
+    except InvalidValue as error:
+        raise _located(error) from error
+
+
+# ------------------------------------------------------------ the whole
+
+
+def parse(text: str, source: str) -> config.Document:
+    """See :func:`vnetx.config.parse`."""
+    plain = _load(text, source)
+    if not isinstance(plain, dict):
+        raise InvalidValue(source, "not a mapping", f"begin with 'version: {config.VERSION}'")
+    try:
+        document = _Document.model_validate(plain)
+    except ValidationError as error:
+        raise _told(error, source) from error
+    switches = {name: each.switch() for name, each in document.switches.items()}
+    return config.check(config.Document(switches), source)
+
+
+def _told(error: ValidationError, source: str) -> InvalidValue:
+    """The first mistake; the others are the detail."""
+    lines = [_mistake(each) for each in error.errors(include_url=False)]
+    place, why, remedy = lines[0]
+    if len(lines) > 1:
+        why += f" (and {len(lines) - 1} more of such)"
+    detail = "\n".join(f"{source}: {place}: {why}" for place, why, _ in lines[1:])
+    return InvalidValue(f"{source}: {place}", why, remedy, detail)
+
+
+#: Where pydantic's words are a programmer's.
+_WORDS = {
+    "int_parsing": "not a number",
+    "bool_parsing": "neither on nor off",
+    "dict_type": "a mapping is expected here",
+    "model_type": "a mapping is expected here",
+    "list_type": "a list is expected here",
+}
+
+
+def _mistake(error: Any) -> tuple[str, str, str]:
+    """(place, what is wrong, remedy)"""
+    path = [str(part) for part in error["loc"] if part != "[key]"]
+    place = ".".join(path)
+    context = error.get("ctx", {})
+    kind = error["type"]
+    if place == "version":
+        return place, _version_is(error), f"write 'version: {config.VERSION}'"
+    if kind == "extra_forbidden":
+        return place, "no such setting", f"known are {', '.join(_known(path[:-1]))}"
+    if kind == "missing":
+        return place, "is missing", ""
+    if kind == "literal_error":
+        return place, f"'{error['input']}' is unknown", f"one of {context['expected']}"
+    if kind == "vnetx":
+        return place, error["msg"], context["remedy"]
+    shown = "" if isinstance(error["input"], dict | list) else f"'{error['input']}': "
+    return place, shown + _WORDS.get(kind, error["msg"]), ""
+
+
+def _version_is(error: Any) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    return f"{error['input']} is not known to this vnetx"
+
+
+def _known(path: list[str]) -> list[str]:
+    """The settings that may stand at a place."""
+    inner = _Port if "ports" in path else _Entry
+    parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm}
+    part = parts[len(path)]
+    return [field.alias or name for name, field in part.model_fields.items()]

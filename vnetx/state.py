@@ -1,0 +1,241 @@
+"""What is, for whoever only looks: switches and ports as the kernel has them.
+
+Imports neither pyroute2 nor bcc; a look costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import platform
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vnetx import _abi, netns
+from vnetx.config import StaticEntry
+from vnetx.datapath import pins
+from vnetx.datapath.fdb import Fdb, PortNames
+from vnetx.datapath.maps import SwitchMaps
+from vnetx.errors import VnetxError
+from vnetx.model import PortSettings, SwitchSettings
+
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFMTU = 0x8921
+_IFF_UP = 0x1
+_IFF_RUNNING = 0x40
+_HOOK_NAMES = {number: name for name, number in _abi.HOOKS.items()}
+
+
+@dataclass(frozen=True)
+class PortView:
+    """A port as it is.
+
+    Attributes:
+        ifname: None when the device is gone.
+        index: of its struct in the maps.
+        hook: what is attached: "tc", "xdp" or "xdp-generic".
+        state: "up", "down" (port or device), "no-carrier" or "gone".
+        stats: counters of :class:`vnetx_port_stats`, and by name `drops` and `notices`.
+        host: the same of the host side, None for a device without host traffic.
+        learned: addresses learned behind it.
+    """
+
+    ifname: str | None
+    ifindex: int
+    index: int
+    switch: str
+    hook: str
+    state: str
+    mtu: int
+    settings: PortSettings
+    stats: dict[str, Any]
+    host: dict[str, Any] | None
+    learned: int
+    unconfirmed: bool
+
+
+@dataclass(frozen=True)
+class SwitchView:
+    """A switch as it is.
+
+    Attributes:
+        host_port: name of the interface that joins the host, None without.
+        host_stats: counters of the host port.
+        implicit: made by the first attach, goes with the last port.
+        fdb_full: addresses that were not learned because the FDB was full.
+        unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.
+    """
+
+    name: str
+    settings: SwitchSettings
+    ports: list[PortView]
+    host_port: str | None
+    host_mac: bytes | None
+    host_stats: dict[str, Any] | None
+    fdb_size: int
+    implicit: bool
+    fdb_full: int
+    events_lost: int
+    unconfirmed_for: float | None
+
+
+def interface_name(ifindex: int) -> str | None:
+    """The name of a device of this namespace, None when it is gone."""
+    with contextlib.suppress(OSError):
+        return socket.if_indextoname(ifindex)
+    return None
+
+
+def _ioctl(name: str, request: int) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        raw = fcntl.ioctl(sock, request, struct.pack("16s24x", name.encode()))
+    value: int = struct.unpack_from("=i", raw, 16)[0]
+    return value
+
+
+def settings_of(maps: SwitchMaps) -> SwitchSettings:
+    """The settings that a switch's maps hold."""
+    meta, switch = maps.meta(), maps.switch()
+    return SwitchSettings(
+        ageing=meta["ageing_s"],
+        group_forward=meta["group_forward"],
+        static_move=bool(switch["flags"] & _abi.SWITCH_FLAGS["static_move"]),
+        fdb_size=meta["fdb_size"],
+        max_ports=meta["max_ports"],
+        host_port=bool(meta["host_ifindex"]),
+        mac=meta["mac"] if meta["mac"] != stable_mac(maps.name) else None,
+    )
+
+
+def stable_mac(name: str) -> bytes:
+    """The address of a host port that was given none: it depends on machine and name alone.
+
+    Locally administered.  Outside of the initial network namespace the namespace counts too,
+    so that two of them can have switches of one name on one network.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = platform.node()
+    where = "" if netns.is_initial() else f" {netns.own()}"
+    digest = hashlib.sha256(f"vnetx {machine}{where} {name}".encode()).digest()
+    return bytes([digest[0] & 0xFC | 0x02]) + digest[1:6]
+
+
+def _stats(maps: SwitchMaps, index: int, reasons: dict[int, dict[str, int]]) -> dict[str, Any]:
+    counts = reasons.get(index, {})
+    notices = {n for number, n in _abi.REASONS.items() if number >= _abi.NOTICE_FIRST}
+    return {
+        **maps.port_stats(index),
+        "drops": {name: n for name, n in counts.items() if name not in notices},
+        "notices": {name: n for name, n in counts.items() if name in notices},
+    }
+
+
+def _port_state(name: str | None, flags: int) -> tuple[str, int]:
+    """(state, MTU) of a port."""
+    if name is None:
+        return "gone", 0
+    try:
+        device, mtu = _ioctl(name, _SIOCGIFFLAGS) & 0xFFFF, _ioctl(name, _SIOCGIFMTU)
+    except OSError:
+        return "gone", 0
+    if not (flags & _abi.PORT_FLAGS["up"] and device & _IFF_UP):
+        return "down", mtu
+    return ("up" if device & _IFF_RUNNING else "no-carrier"), mtu
+
+
+def view(maps: SwitchMaps) -> SwitchView:
+    """One switch."""
+    meta, switch, state = maps.meta(), maps.switch(), maps.switch_state()
+    ports, undo, reasons = maps.ports(), maps.undo(), maps.reasons()
+    views = []
+    host_stats = None
+    for index, port in sorted(ports.items()):
+        if port["flags"] & _abi.PORT_FLAGS["host"]:
+            continue
+        stats = _stats(maps, index, reasons)
+        if port["ifindex"] == meta["host_port_ifindex"]:
+            host_stats = stats
+            continue
+        name = interface_name(port["ifindex"])
+        condition, mtu = _port_state(name, port["flags"])
+        record = undo.get(port["ifindex"], {"flags": 0})
+        views.append(
+            PortView(
+                ifname=name,
+                ifindex=port["ifindex"],
+                index=index,
+                switch=maps.name,
+                hook=_HOOK_NAMES[port["hook"]],
+                state=condition,
+                mtu=mtu,
+                settings=PortSettings.from_abi(port),
+                stats=stats,
+                host=_stats(maps, port["twin"], reasons) if port["twin"] else None,
+                learned=maps.port_state(index)["learned"],
+                unconfirmed=bool(record["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
+            )
+        )
+    deadline = meta["confirm_deadline_ns"]
+    left = (deadline - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9
+    settings = settings_of(maps)
+    return SwitchView(
+        name=maps.name,
+        settings=settings,
+        ports=views,
+        host_port=interface_name(meta["host_ifindex"]) if meta["host_ifindex"] else None,
+        host_mac=meta["mac"] if meta["host_ifindex"] else None,
+        host_stats=host_stats,
+        fdb_size=meta["fdb_size"],
+        implicit=bool(switch["flags"] & _abi.SWITCH_FLAGS["implicit"]),
+        fdb_full=state["fdb_full"],
+        events_lost=state["events_lost"],
+        unconfirmed_for=max(left, 0.0) if deadline else None,
+    )
+
+
+def switches(names: Sequence[str] | None = None) -> list[SwitchView]:
+    """The switches of this network namespace, or those named.
+
+    Raises:
+        VnetxError: no switch of that name, damaged pins, no privileges.
+    """
+    found = []
+    for name in pins.switch_names() if names is None else names:
+        with SwitchMaps.open(name) as maps:
+            found.append(view(maps))
+    return found
+
+
+def find_port(ifname: str) -> PortView:
+    """The port that a device is.
+
+    Raises:
+        VnetxError: it is in no switch of this namespace.
+    """
+    for switch in switches():
+        for port in switch.ports:
+            if port.ifname == ifname:
+                return port
+    raise VnetxError(f"port {ifname}", "not a port of any switch", f"vnetx attach {ifname}")
+
+
+def static_entries() -> dict[str, list[StaticEntry]]:
+    """The static FDB entries of each switch, as a configuration has them."""
+    found = {}
+    for name in pins.switch_names():
+        with SwitchMaps.open(name) as maps:
+            names = PortNames.of(maps)
+            found[name] = [
+                StaticEntry(mac, names[port], sticky)
+                for mac, (port, sticky) in Fdb(maps).static_entries().items()
+                if names.names.get(port)
+            ]
+    return found
