@@ -11,10 +11,13 @@
 #include "lib/port.h"
 #include "lib/stats.h"
 #include "lib/event.h"
+#include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
 #include "lib/relay.h"
 #include "lib/mtu.h"
+#include "lib/flow.h"
+#include "lib/egress.h"
 
 static __always_inline void xdp_completed(const struct frame *frame)
 {
@@ -29,26 +32,43 @@ static __always_inline int xdp_drop(const struct frame *frame, __u32 port, __u32
 	return XDP_DROP;
 }
 
-/* Native XDP: to devices that take frames by ndo_xdp_xmit, in bulk. */
-static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame)
+/* Another frame of a known flow: to devices that take frames by ndo_xdp_xmit, in bulk. */
+static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
+{
+	__u32 refusal;
+
+	if (!(flow->how & VNETX_FLOW_XDP))
+		return XDP_PASS;
+	stats_rx(flow->in, 1, len);
+	refusal = flow_check(ctx, flow, len);
+	/* A device that goes takes its place in the devmap with it. */
+	if (likely(!refusal) &&
+	    unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), flow->out, XDP_DROP) != XDP_REDIRECT))
+		refusal = VNETX_EGRESS_GONE;
+	if (unlikely(refusal)) {
+		stats_reason(flow->out, refusal, 1);
+		return XDP_DROP;
+	}
+	stats_tx(flow->out, 1, len);
+	return XDP_REDIRECT;
+}
+
+/* Known unicast that has just been decided on. */
+static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
+				       const struct vnetx_port *in)
 {
 	const struct vnetx_port *out = port_get(frame->out);
-	const struct mtu mtu = mtu_of(ctx, frame);
-	__u32 reason;
+	struct vnetx_flow flow;
+	__u32 refusal;
 
 	if (!out || !(out->flags & VNETX_PORT_XDP))
 		return XDP_PASS;
-	if (unlikely(!(out->flags & VNETX_PORT_UP)))
-		return xdp_drop(frame, frame->out, VNETX_EGRESS_DOWN);
-	reason = mtu_check(ctx, &mtu, out->ifindex);
-	if (unlikely(reason))
-		return xdp_drop(frame, frame->out, reason);
-	/* A device that goes takes its place in the devmap with it. */
-	if (unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), frame->out, XDP_DROP) != XDP_REDIRECT))
-		return xdp_drop(frame, frame->out, VNETX_EGRESS_GONE);
-	xdp_completed(frame);
-	stats_tx(frame->out, frame->count, frame->len);
-	return XDP_REDIRECT;
+	refusal = egress_refusal(ctx, frame, out);
+	if (unlikely(refusal))
+		return xdp_drop(frame, frame->out, refusal);
+	flow = egress_decide(ctx, in, out, frame, HOOK_INGRESS);
+	relay_notice(frame);
+	return xdp_flow(ctx, &flow, frame->len);
 }
 
 /*
@@ -58,10 +78,10 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame)
 static __always_inline int xdp_unicast_generic(ctx_t *ctx, const struct frame *frame)
 {
 	const struct vnetx_port *out = port_get(frame->out);
-	const struct mtu mtu = mtu_of(ctx, frame);
+	const struct mtu mtu = mtu_of(ctx, frame->len, frame->tagged);
 
 	if (!out || (out->flags & VNETX_PORT_HOST) || !(out->flags & VNETX_PORT_UP) ||
-	    mtu_check(ctx, &mtu, out->ifindex))
+	    mtu_ask(ctx, &mtu, out->ifindex))
 		return XDP_PASS;
 	xdp_completed(frame);
 	stats_tx(frame->out, frame->count, frame->len);
@@ -74,7 +94,6 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 {
 	__u32 decision;
 
-	frame->len = ctx_len(ctx);
 	frame->count = ctx_frames(ctx);
 	decision = frame_parse(ctx, frame);
 	if (unlikely(decision))
@@ -89,15 +108,22 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 
 int vnetx_xdp(struct xdp_md *ctx)
 {
-	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .in = port_of(ctx_ifindex(ctx)) };
-	const struct vnetx_port *in = port_get(frame.in);
+	const __u32 len = ctx_len(ctx);
+	const struct vnetx_flow *flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len);
+	const struct vnetx_switch *sw;
+	const struct vnetx_port *in;
+	struct frame frame = { .epoch = epoch_now(), .len = len };
 	int verdict;
 
+	if (likely(flow))
+		return xdp_flow(ctx, flow, len);
+	sw = switch_get();
+	frame.in = port_of(ctx_ifindex(ctx));
+	in = port_get(frame.in);
 	if (unlikely(!sw || !in) || sw->xdp_ports < 2)
 		return XDP_PASS;
 	verdict = xdp_relay(ctx, sw, in, &frame);
-	return verdict == XDP_REDIRECT ? xdp_unicast(ctx, &frame) : verdict;
+	return verdict == XDP_REDIRECT ? xdp_unicast(ctx, &frame, in) : verdict;
 }
 
 /*
@@ -107,7 +133,7 @@ int vnetx_xdp(struct xdp_md *ctx)
 int vnetx_xdp_generic(struct xdp_md *ctx)
 {
 	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .in = port_of(ctx_ifindex(ctx)) };
+	struct frame frame = { .in = port_of(ctx_ifindex(ctx)), .len = ctx_len(ctx) };
 	const struct vnetx_port *in = port_get(frame.in);
 	int verdict;
 

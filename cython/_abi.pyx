@@ -96,7 +96,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_XDP
         VNETX_PORT_STORM
         VNETX_PORT_PEER_RETYPE
-        VNETX_PORT_CACHE_SIZE
+        VNETX_FLOWS
         VNETX_HOOK_AUTO
         VNETX_HOOK_TC
         VNETX_HOOK_XDP
@@ -119,10 +119,11 @@ cdef extern from "vnetx/abi.h":
     uint32_t VNETX_ENTRIES_PORTS
     uint32_t VNETX_ENTRIES_CLOCK
     uint32_t VNETX_ENTRIES_REASONS
+    uint32_t VNETX_ENTRIES_FLOWS
 
 ABI_VERSION = VNETX_ABI_VERSION
 MAX_PORTS = VNETX_MAX_PORTS
-PORT_CACHE_SIZE = VNETX_PORT_CACHE_SIZE
+FLOWS = VNETX_FLOWS
 FDB_DEFAULT = VNETX_FDB_DEFAULT
 FDB_MAX = VNETX_FDB_MAX
 AGEING_DEFAULT = VNETX_AGEING_DEFAULT
@@ -131,7 +132,8 @@ EVENT_RING = VNETX_EVENT_RING
 SWITCHED = VNETX_SWITCHED
 
 ENTRIES = {VNETX_ENTRIES_FDB: "fdb", VNETX_ENTRIES_PORTS: "ports",
-           VNETX_ENTRIES_CLOCK: "clock", VNETX_ENTRIES_REASONS: "reasons"}
+           VNETX_ENTRIES_CLOCK: "clock", VNETX_ENTRIES_REASONS: "reasons",
+           VNETX_ENTRIES_FLOWS: "flows"}
 
 MAPS = [{"id": map_rows[i].id, "name": map_rows[i].name.decode(), "type": map_rows[i].type,
          "key_size": map_rows[i].key_size, "value_size": map_rows[i].value_size,
@@ -180,6 +182,7 @@ ctypedef fused record:
     vnetx_switch
     vnetx_switch_state
     vnetx_port
+    vnetx_flow
     vnetx_port_state
     vnetx_port_stats
     vnetx_reason_key
@@ -252,6 +255,15 @@ def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int gr
     value.hook_wanted = hook_wanted
     value.hook = hook
     return dump(&value)
+
+
+def unpack_flow(bytes raw):
+    """addresses are the bytes of destination and source."""
+    cdef vnetx_flow value
+    load(&value, raw)
+    result = <object>value
+    result["addresses"] = (<const char *>value.addresses)[:12]
+    return result
 
 
 def unpack_port_state(bytes raw):

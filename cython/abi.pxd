@@ -35,6 +35,16 @@ cdef extern from "vnetx/abi.h" nogil:
         uint8_t hook_wanted
         uint8_t hook
 
+    struct vnetx_flow:
+        uint64_t epoch
+        uint64_t decided
+        uint32_t device
+        uint32_t addresses[3]
+        uint16_t out
+        uint32_t out_ifindex
+        uint32_t how
+        # `in`, a word of Python, has no name here
+
     struct vnetx_port_state:
         int64_t learned
 

@@ -59,23 +59,23 @@ class Run:
 
 
 class Bench(bare.BareSwitch):
-    """A switch with one device, that frames are said to come from, and ports on paper.
+    """A switch with two devices: frames are said to come from the one, and all ports but the
+    first lead to the other.
 
-    Frames of 60 bytes fit every MTU, so that nobody asks the devices behind the ports.
     The `fdb` addresses are spread over the ports behind the first.
     """
 
     def __init__(
-        self, device: int, fdb: int, ports: int, compiled: build.Build | None = None
+        self, device: int, out: int, fdb: int, ports: int, compiled: build.Build | None = None
     ) -> None:
         super().__init__(max(fdb + 64, _abi.FDB_DEFAULT), max(ports + 1, 64), compiled)
         flags = bare.port_flags("peer", "xdp")
         for index in range(1, ports + 1):
-            ifindex = device if index == _IN else 100_000 + index
+            ifindex = device if index == _IN else out
             values = {"ifindex": ifindex, "flags": flags, "peer_mac": address(abs(index - _OUT))}
             self.maps.set_port(index, values)
-            self.maps.set_port_of(ifindex, index)
             self.maps.set_devmap(index, device)
+        self.maps.set_port_of(device, _IN)
         self.maps.set_switch(port_slots=ports + 1, xdp_ports=ports)
         self.learn(_SOURCE, _IN)
         _probe.fdb_fill(self.maps.fds["fdb"], 0, fdb, ports - 1, _OUT)
@@ -134,11 +134,12 @@ def path_runs(bench: Bench, hook: str) -> list[Run]:
 
 
 def refresh_run(bench: Bench, hook: str) -> list[Run]:
-    """Known unicast in a switch that writes the source's entry again with every frame."""
+    """Known unicast in a switch that remembers no flow: ports and FDB are looked at, and the
+    source's entry is written again, with every frame."""
     bench.maps.set_switch(refresh_ns=0)
     return [
         Run(
-            f"{hook}: known unicast, learn refresh",
+            f"{hook}: known unicast, decided anew",
             hook,
             bench.program(hook),
             frame(address(0)),
@@ -181,6 +182,7 @@ def lookup_runs(bench: Bench, fdb: int) -> list[Run]:
 
 def _session(
     device: int,
+    out: int,
     sizes: Sequence[int],
     ports: Sequence[int],
     rounds: int,
@@ -196,17 +198,17 @@ def _session(
             programs.constant(programs.XDP, programs.XDP_PASS), device, _bpf.ATTACH_XDP
         )
         stack.callback(os.close, native)
-        small = stack.enter_context(Bench(device, 16, 4))
-        refreshing = stack.enter_context(Bench(device, 16, 4))
+        small = stack.enter_context(Bench(device, out, 16, 4))
+        refreshing = stack.enter_context(Bench(device, out, 16, 4))
         for hook in HOOKS:
             cases += path_runs(small, hook) + refresh_run(refreshing, hook)
         for size in sizes:
-            made = stack.enter_context(Bench(device, size, 4))
+            made = stack.enter_context(Bench(device, out, size, 4))
             for hook in HOOKS:
                 cases += table_runs(made, hook, size, f"FDB of {size:,}")
             cases += lookup_runs(made, size)
         for count in ports:
-            made = stack.enter_context(Bench(device, 1000, count))
+            made = stack.enter_context(Bench(device, out, 1000, count))
             for hook in HOOKS:
                 cases += table_runs(made, hook, 1000, f"{count:,} ports")
         raw: dict[str, list[float]] = {run.name: [] for run in cases}
@@ -241,14 +243,25 @@ def run(
     try:
         namespace.ip(
             f"link add dev in0 type veth peer name in0 netns {other.name}",
+            f"link add dev out0 type veth peer name out0 netns {other.name}",
             "link set dev in0 up",
+            "link set dev out0 up",
         )
-        other.ip("link set dev in0 up")
+        other.ip("link set dev in0 up", "link set dev out0 up")
         with namespace.entered():
-            device = socket.if_nametoindex("in0")
+            device, out = map(socket.if_nametoindex, ("in0", "out0"))
         rounds, repeat = (5, 20_000) if quick else (11, 100_000)
         worker = Worker(
-            _session, device, sizes, ports, rounds, repeat, seed, namespace=namespace, core=core
+            _session,
+            device,
+            out,
+            sizes,
+            ports,
+            rounds,
+            repeat,
+            seed,
+            namespace=namespace,
+            core=core,
         )
         measured: dict[str, list[float]] = worker.result(240)
         return measured

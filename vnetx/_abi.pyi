@@ -3,7 +3,7 @@ from typing import Any, Final
 
 ABI_VERSION: Final[int]
 MAX_PORTS: Final[int]
-PORT_CACHE_SIZE: int
+FLOWS: Final[int]
 FDB_DEFAULT: Final[int]
 FDB_MAX: Final[int]
 AGEING_DEFAULT: Final[int]
@@ -48,6 +48,7 @@ def pack_port(
     hook_wanted: int = 0,
     hook: int = 0,
 ) -> bytes: ...
+def unpack_flow(raw: bytes) -> dict[str, Any]: ...
 def unpack_port_state(raw: bytes) -> dict[str, Any]: ...
 def sum_port_stats(raw: bytes) -> dict[str, int]: ...
 def unpack_reason_key(raw: bytes) -> tuple[int, int]: ...

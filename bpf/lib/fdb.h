@@ -135,6 +135,7 @@ static __always_inline __u32 fdb_move(const struct vnetx_switch *sw,
 	}
 	entry->seen_ns = now;
 	entry->port = index;
+	epoch_advance();
 	stats_moved(index);
 	event_fdb(sw, now, VNETX_EVENT_MOVE, key, index, old);
 	return VNETX_OK;
@@ -142,14 +143,17 @@ static __always_inline __u32 fdb_move(const struct vnetx_switch *sw,
 
 /*
  * Learns that @key is behind port @index.  A steady flow writes nothing until
- * its entry is refresh_ns old.  Returns a reason to note, or VNETX_OK.
+ * its entry is refresh_ns old, which is @until; what is new has to be looked at
+ * again at once.  Returns a reason to note, or VNETX_OK.
  */
 static __always_inline __u32 fdb_learn(const struct vnetx_switch *sw,
 				       const struct vnetx_fdb_key *key,
-				       const struct vnetx_port *port, __u32 index, __u64 now)
+				       const struct vnetx_port *port, __u32 index, __u64 now,
+				       __u64 *until)
 {
 	struct vnetx_fdb_entry *entry = fdb_lookup(key);
 
+	*until = now;
 	if (unlikely(!entry))
 		return fdb_create(sw, key, port, index, now);
 	if (unlikely(entry->port != index))
@@ -160,16 +164,24 @@ static __always_inline __u32 fdb_learn(const struct vnetx_switch *sw,
 		if (!entry->generation && !(entry->flags & FDB_FIXED))
 			entry->generation = fdb_clock_push(key);
 	}
+	*until = entry->seen_ns + sw->refresh_ns;
 	return VNETX_OK;
 }
 
-/* Index of the port behind which @key is, 0 if unknown or aged. */
+/*
+ * Index of the port behind which @key is, 0 if unknown or aged.  That holds
+ * @until then, if not for less.
+ */
 static __always_inline __u32 fdb_port(const struct vnetx_switch *sw,
-				      const struct vnetx_fdb_key *key, __u64 now)
+				      const struct vnetx_fdb_key *key, __u64 now, __u64 *until)
 {
 	const struct vnetx_fdb_entry *entry = fdb_lookup(key);
 
-	return likely(entry && !fdb_aged(sw, entry, now)) ? entry->port : 0;
+	if (unlikely(!entry || fdb_aged(sw, entry, now)))
+		return 0;
+	if (!(entry->flags & FDB_FIXED) && *until > entry->seen_ns + sw->ageing_ns)
+		*until = entry->seen_ns + sw->ageing_ns;
+	return entry->port;
 }
 
 #endif

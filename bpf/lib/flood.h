@@ -107,7 +107,7 @@ static __always_inline int flood(ctx_t *ctx)
 	if (!sw || !in || frame_parse(ctx, &frame))
 		return CTX_DROP;
 	rule = flood_rule_of(in, frame.in, ctx->cb[FLOOD_FLAG]);
-	mtu = mtu_of(ctx, &frame);
+	mtu = mtu_of(ctx, frame.len, frame.tagged);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < VNETX_FLOOD_CHUNK; i++, index++) {
 		if (index >= sw->port_slots)

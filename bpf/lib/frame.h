@@ -9,6 +9,8 @@ struct frame {
 	struct vnetx_fdb_key src;
 	struct vnetx_fdb_key dst;
 	__u64 now;
+	/* When what is decided on it began to be found out. */
+	__u64 epoch;
 	__u32 len;
 	/* Frames on a wire that this one stands for. */
 	__u32 count;
@@ -19,7 +21,16 @@ struct frame {
 	__u32 tagged;
 	/* What learning its source had to say: a reason, or VNETX_OK. */
 	__u32 notice;
+	/* How long what the FDB said of both addresses holds. */
+	__u64 until;
 };
+
+/* Is a VLAN tag in the data? */
+static __always_inline __u32 frame_is_tagged(const struct ethhdr *eth)
+{
+	return eth->h_proto == __constant_htons(ETH_P_8021Q) ||
+	       eth->h_proto == __constant_htons(ETH_P_8021AD);
+}
 
 /*
  * Reads the Ethernet header.  Nothing beyond it is looked at, but a tag that
@@ -35,8 +46,7 @@ static __always_inline __u32 frame_parse(ctx_t *ctx, struct frame *frame)
 		return VNETX_RUNT;
 	__builtin_memcpy(frame->dst.mac, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(frame->src.mac, eth->h_source, ETH_ALEN);
-	frame->tagged = eth->h_proto == __constant_htons(ETH_P_8021Q) ||
-			eth->h_proto == __constant_htons(ETH_P_8021AD);
+	frame->tagged = frame_is_tagged(eth);
 	if (unlikely(frame->tagged && frame->len - ctx_tag_len(ctx) < ETH_HLEN + TAG_LEN))
 		return VNETX_MALFORMED;
 	if (unlikely(eth_is_group(frame->src.mac) || eth_is_zero(frame->src.mac)))

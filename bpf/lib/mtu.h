@@ -19,14 +19,14 @@ struct mtu {
  * One VLAN tag comes on top of the MTU, and one that is not in the data does
  * not count; a GSO packet is measured by its segments.
  */
-static __always_inline struct mtu mtu_of(const ctx_t *ctx, const struct frame *frame)
+static __always_inline struct mtu mtu_of(const ctx_t *ctx, __u32 len, __u32 tagged)
 {
 	struct mtu mtu = {
-		.l3_len = frame->len - ETH_HLEN - ctx_tag_len(ctx),
-		.matters = frame->len > MTU_ALWAYS_FITS,
+		.l3_len = len - ETH_HLEN - ctx_tag_len(ctx),
+		.matters = len > MTU_ALWAYS_FITS,
 	};
 
-	if (frame->tagged)
+	if (tagged)
 		mtu.l3_len -= TAG_LEN;
 	if (ctx_is_gso(ctx)) {
 		mtu.l3_len = 0;
@@ -36,20 +36,23 @@ static __always_inline struct mtu mtu_of(const ctx_t *ctx, const struct frame *f
 }
 
 /*
- * Asks the device itself, so that a changed MTU holds at once.
- * Returns a reason or VNETX_OK.
+ * Asks the device itself, so that a changed MTU holds at once, whether it is
+ * there and takes the frame.  Returns a reason or VNETX_OK.
  */
-static __always_inline __u32 mtu_check(ctx_t *ctx, const struct mtu *mtu, __u32 ifindex)
+static __always_inline __u32 mtu_ask(ctx_t *ctx, const struct mtu *mtu, __u32 ifindex)
 {
 	__u32 l3_len = mtu->l3_len;
-	int ret;
+	int ret = bpf_check_mtu(ctx, ifindex, &l3_len, 0, mtu->flags);
 
-	if (!mtu->matters)
-		return VNETX_OK;
-	ret = bpf_check_mtu(ctx, ifindex, &l3_len, 0, mtu->flags);
 	if (likely(!ret))
 		return VNETX_OK;
 	return ret < 0 ? VNETX_EGRESS_GONE : VNETX_MTU;
+}
+
+/* The same where the device was asked before: what fits everywhere need not ask again. */
+static __always_inline __u32 mtu_check(ctx_t *ctx, const struct mtu *mtu, __u32 ifindex)
+{
+	return mtu->matters ? mtu_ask(ctx, mtu, ifindex) : VNETX_OK;
 }
 
 #endif

@@ -13,13 +13,8 @@ static __always_inline const struct vnetx_port *port_get(__u32 index)
 /* Index of the port that @ifindex is, 0 if it is none. */
 static __always_inline __u32 port_of(__u32 ifindex)
 {
-	__u32 place = ifindex % VNETX_PORT_CACHE_SIZE;
-	const struct vnetx_port_ref *ref = map_lookup(VNETX_MAP(PORT_CACHE), &place);
-	const __u32 *index;
+	const __u32 *index = map_lookup(VNETX_MAP(PORT_OF), &ifindex);
 
-	if (likely(ref && ref->ifindex == ifindex))
-		return ref->index;
-	index = map_lookup(VNETX_MAP(PORT_OF), &ifindex);
 	return index ? *index : 0;
 }
 

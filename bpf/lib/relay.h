@@ -78,11 +78,13 @@ static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct v
 		if (decision == VNETX_PAUSE)
 			return decision;
 	}
+	frame->until = ~0ULL;
 	if (likely(in->flags & VNETX_PORT_LEARNING))
-		frame->notice = fdb_learn(sw, &frame->src, in, frame->in, frame->now);
+		frame->notice =
+			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until);
 	if (eth_is_group(frame->dst.mac))
 		return decision;
-	frame->out = fdb_port(sw, &frame->dst, frame->now);
+	frame->out = fdb_port(sw, &frame->dst, frame->now, &frame->until);
 	if (!frame->out)
 		return RELAY_FLOOD;
 	out = port_get(frame->out);

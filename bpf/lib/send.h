@@ -3,28 +3,11 @@
 #ifndef VNETX_SEND_H
 #define VNETX_SEND_H
 
-/* Which of the two TC hooks runs; bpf_redirect_peer exists on ingress only. */
-enum hook {
-	HOOK_INGRESS,
-	HOOK_EGRESS,
-};
-
 /* Counts the drop of a frame at a port and ends it: the one exit of drops. */
 static __always_inline int send_drop(const struct frame *frame, __u32 port, __u32 reason)
 {
 	stats_reason(port, reason, frame->count);
 	return CTX_DROP;
-}
-
-/* Why nothing may leave by this port now; VNETX_OK if it may. */
-static __always_inline __u32 send_refusal(ctx_t *ctx, const struct frame *frame,
-					  const struct vnetx_port *out)
-{
-	const struct mtu mtu = mtu_of(ctx, frame);
-
-	if (unlikely(!(out->flags & VNETX_PORT_UP)))
-		return VNETX_EGRESS_DOWN;
-	return mtu_check(ctx, &mtu, out->ifindex);
 }
 
 /* The programs on the way must know that this frame is decided on. */
@@ -43,22 +26,19 @@ static __always_inline void send_as_host(ctx_t *ctx)
 		bpf_skb_change_type(ctx, PACKET_HOST);
 }
 
-/* Sends the frame itself to @out, another device than the one that it came from. */
-static __always_inline int send_redirect(ctx_t *ctx, const struct frame *frame,
-					 const struct vnetx_port *out, enum hook hook)
+/* Sends the frame itself where its flow goes. */
+static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow)
 {
-	if (hook == HOOK_INGRESS && (out->flags & VNETX_PORT_PEER) &&
-	    eth_equal(frame->dst.mac, out->peer_mac)) {
-		if (out->flags & VNETX_PORT_PEER_RETYPE)
-			send_as_host(ctx);
-		return bpf_redirect_peer(out->ifindex, 0);
-	}
-	send_mark(ctx, out);
-	if (out->flags & VNETX_PORT_HOST) {
+	__u32 how = flow->how;
+
+	if (how & VNETX_FLOW_PASS)
+		return CTX_PASS;
+	if (how & VNETX_FLOW_RETYPE)
 		send_as_host(ctx);
-		return bpf_redirect(out->ifindex, BPF_F_INGRESS);
-	}
-	return bpf_redirect(out->ifindex, 0);
+	if (likely(how & VNETX_FLOW_PEER))
+		return bpf_redirect_peer(flow->out_ifindex, 0);
+	ctx->tc_index = how & VNETX_FLOW_MARK ? VNETX_SWITCHED : 0;
+	return bpf_redirect(flow->out_ifindex, how & VNETX_FLOW_INGRESS ? BPF_F_INGRESS : 0);
 }
 
 /* Sends a copy to @out.  Returns a reason or VNETX_OK. */
@@ -81,17 +61,17 @@ static __always_inline int send_unicast(ctx_t *ctx, const struct frame *frame,
 					const struct vnetx_port *in, enum hook hook)
 {
 	const struct vnetx_port *out = port_get(frame->out);
+	struct vnetx_flow flow;
 	__u32 refusal;
 
 	if (unlikely(!out))
 		return send_drop(frame, frame->in, VNETX_EGRESS_GONE);
-	refusal = send_refusal(ctx, frame, out);
+	refusal = egress_refusal(ctx, frame, out);
 	if (unlikely(refusal))
 		return send_drop(frame, frame->out, refusal);
+	flow = egress_decide(ctx, in, out, frame, hook);
 	stats_tx(frame->out, frame->count, frame->len);
-	if (frame->out == in->twin)
-		return CTX_PASS;
-	return send_redirect(ctx, frame, out, hook);
+	return send_flow(ctx, &flow);
 }
 
 #endif

@@ -255,18 +255,23 @@ class Dataplane:
         gso_size: int = 0,
         gso_segs: int = 0,
         cb: tuple[int, ...] = (),
+        repeat: int = 1,
     ) -> Run:
-        """Runs a program once on a frame that came (or goes, for tc_egress) by a device."""
+        """Runs a program on a frame that came (or goes, for tc_egress) by a device."""
         if program.startswith("xdp"):
             context = struct.pack("=6I", 0, len(frame), 0, ifindex, 0, 0)
-            verdict, data, _, _ = _bpf.prog_test_run(self.programs[program], frame, context)
+            verdict, data, _, _ = _bpf.prog_test_run(
+                self.programs[program], frame, context, repeat=repeat
+            )
             return Run(verdict, data)
         context = bytearray(_SKB_SIZE)
         struct.pack_into("=I", context, _SKB_IFINDEX, ifindex)
         struct.pack_into("=II", context, _SKB_WIRE_LEN, 0, gso_segs)
         struct.pack_into("=I", context, _SKB_GSO_SIZE, gso_size)
         struct.pack_into(f"={len(cb)}I", context, _SKB_CB, *cb)
-        verdict, data, out, _ = _bpf.prog_test_run(self.programs[program], frame, bytes(context))
+        verdict, data, out, _ = _bpf.prog_test_run(
+            self.programs[program], frame, bytes(context), repeat=repeat
+        )
         return Run(verdict, data, struct.unpack_from("=5I", out, _SKB_CB))
 
     @contextlib.contextmanager
@@ -368,9 +373,11 @@ class Dataplane:
             _abi.pack_fdb_key(mac, bd),
             _abi.pack_fdb_entry(seen % 2**64, port, flags, gen),
         )
+        self.maps.advance_epoch()
 
     def delete_entry(self, mac: bytes, bd: int) -> None:
         _bpf.map_delete(self.maps.fds["fdb"], _abi.pack_fdb_key(mac, bd))
+        self.maps.advance_epoch()
 
     def _set_state(self, index: int, tat: tuple[int, ...], learned: int) -> None:
         raw = struct.pack("=3Qq", *tat, learned) + bytes(32)
@@ -408,6 +415,13 @@ class Dataplane:
         for index, reasons in self.maps.reasons().items():
             found.setdefault(index, {}).update(reasons)
         return found
+
+    def flows(self) -> list[dict[str, Any]]:
+        """The flows that no change has made void since they were kept."""
+        epoch = struct.unpack("=Q", _bpf.map_lookup(self.maps.fds["epoch"], bytes(4), 8))[0]
+        items = _bpf.map_items(self.maps.fds["flows"], 4, 64)
+        found = [_abi.unpack_flow(raw) for _, raw in items]
+        return [flow for flow in found if flow["device"] and flow["epoch"] == epoch]
 
     def travel(self, ns: int) -> None:
         """Time passes for the FDB and the storm limits: what they remember is made older."""

@@ -35,6 +35,8 @@ class Pair:
         self.plane = plane
         self.model = model.Switch(plane.fdb_size)
         self.devices: dict[int, int] = {}
+        #: Arguments of :meth:`inject` that tests share.
+        self.how: dict[str, Any] = {}
         self.set_switch()
 
     # -------------------------------------------------------------- settings
@@ -149,10 +151,12 @@ class Pair:
         xdp: str | None = None,
         egress: bool = False,
         gso_segs: int = 0,
+        times: int = 1,
     ) -> Outcome:
         """Runs a frame through both and compares what became of it; then see :meth:`check`.
 
         Args:
+            times: so often, one right after the other (a known destination's only).
             index: port that it comes in by.
             xdp: the device has this XDP program, too, which sees the frame first.
             egress: the host sends it by the device that carries its addresses; `index` is
@@ -160,13 +164,14 @@ class Pair:
         """
         ifindex = self.model.ports[index].ifindex
         self._agree_on_time(index)
-        expected = self.model.receive(index, Frame(data, max(gso_segs, 1)), xdp=xdp)
+        for _ in range(times):
+            expected = self.model.receive(index, Frame(data, max(gso_segs, 1)), xdp=xdp)
         verdict = PASS
         if xdp:
-            verdict = _XDP[self.plane.run(xdp, ifindex, data).verdict]
+            verdict = _XDP[self.plane.run(xdp, ifindex, data, repeat=times).verdict]
         if verdict == PASS:
             program = "tc_egress" if egress else "tc_ingress"
-            run = self.plane.run(program, ifindex, data, gso_segs=gso_segs)
+            run = self.plane.run(program, ifindex, data, gso_segs=gso_segs, repeat=times)
             verdict = _TC[run.verdict]
             assert run.data == data, "the program changed the frame"
         assert verdict == expected.verdict, (verdict, expected)

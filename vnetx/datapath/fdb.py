@@ -303,7 +303,8 @@ class Fdb:
 
     def _insert(self, what: str, mac: bytes, bd: int, port: int, state: str) -> bool:
         try:
-            return self.table.insert(mac, bd, port, state)
+            with self._changing():
+                return self.table.insert(mac, bd, port, state)
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise from_os(what, error) from error
@@ -333,7 +334,8 @@ class Fdb:
                 raise VnetxError(what, "it is the host's own address")
             if ports is not None and old.port not in ports:
                 raise VnetxError(what, f"it is on port {self.names()[old.port]}")
-            return self._made(self.table.remove(mac, bd)) or old
+            with self._changing():
+                return self._made(self.table.remove(mac, bd)) or old
 
     def get(self, mac: bytes, *, bd: int = 0) -> Entry | None:
         """The entry of an address, None without one or when it has aged."""
@@ -356,7 +358,7 @@ class Fdb:
 
     def forget_port(self, index: int) -> int:
         """Deletes all entries of a port that goes, those of the host too; returns how many."""
-        with lock.exclusive(), self._kernel("flushing"):
+        with lock.exclusive(), self._kernel("flushing"), self._changing():
             return self.table.flush(Query(ports=(index,)).filter(_fdb.ANY_AGE))
 
     def flush(self, query: Query = Query(states=("learned",))) -> int:
@@ -367,7 +369,7 @@ class Fdb:
                 f"flushing the FDB of {self.maps.name}", "the host's own addresses stay"
             )
         which = Query(query.ports, query.bd, query.mac, states).filter(_fdb.ANY_AGE)
-        with lock.exclusive(), self._kernel("flushing"):
+        with lock.exclusive(), self._kernel("flushing"), self._changing():
             return self.table.flush(which)
 
     def sweep(self) -> int:
@@ -382,6 +384,14 @@ class Fdb:
 
     def _aged(self) -> _fdb.Filter:
         return EVERYTHING.filter(_fdb.AGED, self.ageing_ns())
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """However it ends, the data plane has to look at the entries again."""
+        try:
+            yield
+        finally:
+            self.maps.advance_epoch()
 
     @contextlib.contextmanager
     def _kernel(self, doing: str) -> Iterator[None]:
@@ -432,7 +442,8 @@ class Fdb:
         with lock.exclusive(), _text(what, source) as text:
             self.table.recount()
             try:
-                loaded, aged, disturbed = self._load(text, meanings)
+                with self._changing():
+                    loaded, aged, disturbed = self._load(text, meanings)
             except _fdb.BadLine as error:
                 raise VnetxError(what, str(error), "nothing was loaded") from error
             except _fdb.TooMany as error:

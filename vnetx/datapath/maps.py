@@ -22,7 +22,7 @@ from vnetx.datapath.build import Build
 from vnetx.errors import VnetxError, from_os
 
 _U32 = struct.Struct("=I")
-_REF = struct.Struct("=II")  # struct vnetx_port_ref
+_U64 = struct.Struct("=Q")
 _ZERO = _U32.pack(0)
 _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS}
 
@@ -40,6 +40,7 @@ def entries_of(row: dict[str, Any], fdb_size: int, max_ports: int) -> int:
         "ports": max_ports,
         "clock": 2 * fdb_size,
         "reasons": max_ports * len(_abi.REASONS),
+        "flows": _abi.FLOWS * _possible_cpus(),
     }
     symbol = _abi.ENTRIES.get(row["entries"])
     return sized[symbol] if symbol else int(row["entries"])
@@ -211,6 +212,14 @@ class SwitchMaps:
     def set_switch(self, **changes: Any) -> None:
         values = {**self.switch(), **changes}
         _bpf.map_update(self.fds["switch"], _ZERO, _abi.pack_switch(**values))
+        self.advance_epoch()
+
+    def advance_epoch(self) -> None:
+        """What the data plane decided before (bpf/lib/flow.h) holds no longer.
+
+        To be called after each change of what it decides by: settings, ports, FDB entries.
+        """
+        _bpf.map_update(self.fds["epoch"], _ZERO, _U64.pack(time.monotonic_ns()))
 
     def switch_state(self) -> dict[str, Any]:
         return _abi.unpack_switch_state(self._get("switch_state", _ZERO))
@@ -249,11 +258,13 @@ class SwitchMaps:
 
     def set_port(self, index: int, values: dict[str, Any]) -> None:
         _bpf.map_update(self.fds["ports"], _U32.pack(index), _abi.pack_port(**values))
+        self.advance_epoch()
 
     def reset_port(self, index: int) -> None:
         """Frees the slot and clears its state, counters and devmap entry."""
         key = _U32.pack(index)
         _bpf.map_update(self.fds["ports"], key, _abi.pack_port())
+        self.advance_epoch()
         _bpf.map_update(self.fds["port_state"], key, bytes(_SIZES["port_state"][1]))
         size = _SIZES["port_stats"][1] * _possible_cpus()
         _bpf.map_update(self.fds["port_stats"], key, bytes(size))
@@ -274,14 +285,11 @@ class SwitchMaps:
 
     def set_port_of(self, ifindex: int, index: int) -> None:
         _bpf.map_update(self.fds["port_of"], _U32.pack(ifindex), _U32.pack(index))
-        place = _U32.pack(ifindex % _abi.PORT_CACHE_SIZE)
-        _bpf.map_update(self.fds["port_cache"], place, _REF.pack(ifindex, index))
+        self.advance_epoch()
 
     def delete_port_of(self, ifindex: int) -> None:
-        place = _U32.pack(ifindex % _abi.PORT_CACHE_SIZE)
-        if _REF.unpack(self._get("port_cache", place))[0] == ifindex:
-            _bpf.map_update(self.fds["port_cache"], place, _REF.pack(0, 0))
         _bpf.map_delete(self.fds["port_of"], _U32.pack(ifindex))
+        self.advance_epoch()
 
     def set_devmap(self, index: int, ifindex: int) -> None:
         _bpf.map_update(self.fds["devmap"], _U32.pack(index), _U32.pack(ifindex))
@@ -301,11 +309,13 @@ class SwitchMaps:
             time.monotonic_ns(), index, _abi.FDB_FLAGS["local"] | _abi.FDB_FLAGS["static"]
         )
         _bpf.map_update(self.fds["fdb"], _abi.pack_fdb_key(mac, 0), entry)
+        self.advance_epoch()
 
     def drop_local(self, mac: bytes, index: int) -> None:
         """Takes the host's own address away again, if it is behind this port."""
         if self.local_port(mac) == index:
             _bpf.map_delete(self.fds["fdb"], _abi.pack_fdb_key(mac, 0))
+            self.advance_epoch()
 
     # ------------------------------------------------------------ counters
 

@@ -61,7 +61,8 @@ enum vnetx_map_id {
 	VNETX_MAP_TAIL,
 	VNETX_MAP_META,
 	VNETX_MAP_UNDO,
-	VNETX_MAP_PORT_CACHE,
+	VNETX_MAP_EPOCH,
+	VNETX_MAP_FLOWS,
 };
 
 /* Slots of the program array. */
@@ -157,19 +158,6 @@ struct vnetx_port {
 };
 _Static_assert(sizeof(struct vnetx_port) == 64, "vnetx_port");
 
-/* Elements of the port cache, a power of two: place = ifindex modulo this. */
-#define VNETX_PORT_CACHE_SIZE 8192
-
-/*
- * An element of the port cache, which answers for port_of without hashing.
- * Of two devices that share a place the later has it; the other is in port_of.
- */
-struct vnetx_port_ref {
-	__u32 ifindex;
-	__u32 index;
-};
-_Static_assert(sizeof(struct vnetx_port_ref) == 8, "vnetx_port_ref");
-
 enum vnetx_hook {
 	VNETX_HOOK_AUTO,
 	VNETX_HOOK_TC,
@@ -186,6 +174,59 @@ struct vnetx_port_state {
 	__u64 pad[4];
 };
 _Static_assert(sizeof(struct vnetx_port_state) == 64, "vnetx_port_state");
+
+/* Flows that each CPU remembers, a power of two. */
+#ifndef VNETX_FLOWS
+#define VNETX_FLOWS 2048
+#endif
+
+/*
+ * A flow is decided on again after this many ticks, which are cheaper to read
+ * than any clock, and at the most this many nanoseconds (CONFIG_HZ is 100 at
+ * the least).
+ */
+#define VNETX_FLOW_TICKS 4
+#define VNETX_FLOW_NS 40000000
+
+/* What is to be done with a frame of a flow. */
+enum vnetx_flow_how {
+	/* It goes on where it is: to the host, or out of the wire that the host sent it to. */
+	VNETX_FLOW_PASS = 1 << 0,
+	/* bpf_redirect_peer, else bpf_redirect. */
+	VNETX_FLOW_PEER = 1 << 1,
+	/* It was read as somebody else's frame and is the receiver's own. */
+	VNETX_FLOW_RETYPE = 1 << 2,
+	/* Into the receive side of the device (the host's stack). */
+	VNETX_FLOW_INGRESS = 1 << 3,
+	/* Another program of the switch is on its way: VNETX_SWITCHED. */
+	VNETX_FLOW_MARK = 1 << 4,
+	/* Native XDP sends it; otherwise it leaves it to TC. */
+	VNETX_FLOW_XDP = 1 << 5,
+};
+
+/* In vnetx_flow.device: seen by the TC egress hook of the device. */
+#define VNETX_FLOW_SENT 0x80000000u
+
+/*
+ * What was decided on frames of known unicast from one address to another that
+ * a device receives (or sends).  Holds for VNETX_FLOW_TICKS, in which no FDB
+ * entry has to be looked at again, and while nothing changes that the decision
+ * was made from (the epoch).  Each CPU has VNETX_FLOWS places of its own.
+ */
+struct vnetx_flow {
+	__u64 epoch;
+	/* In ticks (jiffies). */
+	__u64 decided;
+	__u32 device;
+	/* Destination and source as they stand in the frame. */
+	__u32 addresses[3];
+	__u16 in;
+	__u16 out;
+	__u32 out_ifindex;
+	__u32 how;
+	__u32 pad[5];
+};
+_Static_assert(sizeof(struct vnetx_flow) == 64, "vnetx_flow");
 
 /*
  * Counters of a port, per CPU.  A GSO packet counts as the frames that it
@@ -350,12 +391,12 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 #define VNETX_ENTRIES_PORTS 0xfffffff1u
 #define VNETX_ENTRIES_CLOCK 0xfffffff2u
 #define VNETX_ENTRIES_REASONS 0xfffffff3u
+#define VNETX_ENTRIES_FLOWS 0xfffffff4u
 
 #define VNETX_MAPS(X)                                                                              \
 	X(SWITCH, "switch", ARRAY, __u32, struct vnetx_switch, 1, 0)                               \
 	X(SWITCH_STATE, "switch_state", ARRAY, __u32, struct vnetx_switch_state, 1, 0)             \
 	X(PORT_OF, "port_of", HASH, __u32, __u32, VNETX_ENTRIES_PORTS, 0)                          \
-	X(PORT_CACHE, "port_cache", ARRAY, __u32, struct vnetx_port_ref, VNETX_PORT_CACHE_SIZE, 0) \
 	X(PORTS, "ports", ARRAY, __u32, struct vnetx_port, VNETX_ENTRIES_PORTS, 0)                 \
 	X(PORT_STATE, "port_state", ARRAY, __u32, struct vnetx_port_state, VNETX_ENTRIES_PORTS,    \
 	  BPF_F_MMAPABLE)                                                                          \
@@ -369,7 +410,9 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 	X(DEVMAP, "devmap", DEVMAP, __u32, __u32, VNETX_ENTRIES_PORTS, 0)                          \
 	X(TAIL, "tail", PROG_ARRAY, __u32, __u32, VNETX_TAIL_MAX, 0)                               \
 	X(META, "meta", ARRAY, __u32, struct vnetx_meta, 1, 0)                                     \
-	X(UNDO, "undo", HASH, __u32, struct vnetx_undo, VNETX_ENTRIES_PORTS, 0)
+	X(UNDO, "undo", HASH, __u32, struct vnetx_undo, VNETX_ENTRIES_PORTS, 0)                    \
+	X(EPOCH, "epoch", ARRAY, __u32, __u64, 1, 0)                                               \
+	X(FLOWS, "flows", ARRAY, __u32, struct vnetx_flow, VNETX_ENTRIES_FLOWS, 0)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
