@@ -309,8 +309,10 @@ def map_keys(int fd, uint32_t key_size):
             raise fail("map iteration")
 
 
-def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=1024):
-    """Return all of a map as a list of (key, value) bytes, by batch system calls."""
+def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=1024,
+              uint32_t most=0xffffffff):
+    """Return all of a map, or the first `most` elements of an array, as a list of (key, value) bytes, by
+    batch system calls."""
     cdef uint32_t count
     cdef uint64_t token[8]
     cdef void *in_batch = NULL
@@ -322,8 +324,8 @@ def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=102
     try:
         if keys == NULL or values == NULL:
             raise MemoryError
-        while True:
-            count = batch
+        while most:
+            count = min(batch, most)
             with nogil:
                 result = sys_map_batch(BPF_MAP_LOOKUP_BATCH, fd, in_batch, token, keys, values,
                                        &count, 0)
@@ -342,8 +344,10 @@ def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=102
                 items.append((keys[i * key_size:(i + 1) * key_size],
                               values[i * value_size:(i + 1) * value_size]))
             if result < 0:
-                return items
+                break
+            most -= count
             in_batch = token
+        return items
     finally:
         free(keys)
         free(values)

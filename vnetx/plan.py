@@ -255,8 +255,6 @@ def _plan_present(
             )
         )
 
-    if steps or hooks - standing:
-        steps.append(Step("count_ports", (switch,), f"count the ports of {switch}"))
     clsact = observed.clsact is not None
     for hook in sorted(hooks - standing - {"xdp"}):
         steps.append(
@@ -370,7 +368,6 @@ def _plan_absent(switch: str, observed: PortObserved) -> list[Step]:
         steps.extend(_free(switch, observed.index, name))
     if observed.twin:
         steps.extend(_free(switch, observed.twin, f"the host side of {name}"))
-    steps.append(Step("count_ports", (switch,), f"count the ports of {switch}"))
     undo = observed.undo
     if undo is not None and observed.link is not None:
         flags, bits = undo["flags"], _abi.UNDO_FLAGS

@@ -229,25 +229,24 @@ class SwitchMaps:
     def ports(self) -> dict[int, dict[str, Any]]:
         """The ports in use by index."""
         slots = self.switch()["port_slots"]
-        if not slots:
-            return {}
         found = {}
-        for key, raw in _bpf.map_items(self.fds["ports"], *_SIZES["ports"]):
-            index = _U32.unpack(key)[0]
-            if index < slots:
-                port = _abi.unpack_port(raw)
-                if port["ifindex"]:
-                    found[index] = port
+        for key, raw in _bpf.map_items(self.fds["ports"], *_SIZES["ports"], most=slots):
+            port = _abi.unpack_port(raw)
+            if port["ifindex"]:
+                found[_U32.unpack(key)[0]] = port
         return found
 
-    def count_ports(self) -> set[int]:
-        """Brings what the switch knows of its ports' number up to date; returns their indices."""
+    def count_ports(self) -> None:
+        """Brings what the switch knows of its ports' number up to date.
+
+        A number that is too large costs time, and one of XDP ports that is too small leaves
+        their frames to TC; so it is enough to count at the end of a command.
+        """
         ports, switch = self.ports(), self.switch()
         xdp = sum(bool(port["flags"] & _abi.PORT_FLAGS["xdp"]) for port in ports.values())
         counted = {"port_slots": max(ports, default=0) + 1, "xdp_ports": xdp}
         if any(switch[name] != number for name, number in counted.items()):
             self.set_switch(**counted)
-        return set(ports)
 
     def port(self, index: int) -> dict[str, Any] | None:
         """One port, None when the slot is free (index 0 always is)."""

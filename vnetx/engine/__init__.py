@@ -131,7 +131,7 @@ def attach(
             deadline = maps.meta()["confirm_deadline_ns"]
             session.if_it_fails(lambda: maps.set_meta(confirm_deadline_ns=deadline))
             session.executor.await_confirmation(name, confirm)
-        used = maps.count_ports()
+        used = set(maps.ports())
         for link in links:
             port = maps.port(maps.index_of(link.ifindex))
             base = PortSettings.from_abi(port) if port else PortSettings()
@@ -308,7 +308,7 @@ def port_set(ifname: str, **changes: Any) -> Result:
         port = maps.port(maps.index_of(link.ifindex))
         before = PortSettings.from_abi(port) if port else PortSettings()
         after = changed(before, **changes)
-        attach_port(session, switch, link, after, used=maps.count_ports())
+        attach_port(session, switch, link, after, used=set(maps.ports()))
         return session.result()
 
 

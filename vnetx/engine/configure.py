@@ -52,7 +52,7 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     keep.add(maps.meta()["host_port_ifindex"])
     for ifindex in sorted(set(maps.undo()) - keep):
         detach_one(session, name, ifindex)
-    used = set(maps.ports()) if session.executor.rehearsing else maps.count_ports()
+    used = set(maps.ports())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)

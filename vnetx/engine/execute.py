@@ -54,6 +54,9 @@ class Executor:
 
     def __exit__(self, *_: object) -> None:
         for maps in self._open.values():
+            if not self.rehearsing:
+                with contextlib.suppress(OSError, VnetxError):
+                    maps.count_ports()
             maps.close()
         self._open.clear()
 
@@ -148,9 +151,6 @@ class Executor:
 
     def flush_port(self, switch: str, index: int) -> None:
         Fdb(self.maps(switch)).forget_port(index)
-
-    def count_ports(self, switch: str) -> None:
-        self.maps(switch).count_ports()
 
     # ------------------------------------------------------------ hooks
 

@@ -53,7 +53,8 @@ class Session:
         self.tcx = _kernel() >= (6, 6)
         #: bpf_redirect_peer makes the frame one for whom it reaches.
         self.peer_scrubs = _kernel() >= (6, 16)
-        self._cache: dict[str, Link] | None = None
+        self._by_name: dict[str, Link] | None = None
+        self._by_index: dict[int, Link] = {}
         self._journal: list[Callable[[], object]] = []
 
     def maps(self, switch: str) -> SwitchMaps:
@@ -85,21 +86,22 @@ class Session:
     def expect_many(self, count: int) -> None:
         """Reads all devices at once when many will be asked for."""
         if count >= _MANY:
-            self._cache = self.links.all()
+            self._by_name = self.links.all()
+            self._by_index = {link.ifindex: link for link in self._by_name.values()}
 
     def link(self, name: str) -> Link | None:
-        if self._cache is not None:
-            return self._cache.get(name)
+        if self._by_name is not None:
+            return self._by_name.get(name)
         return self.links.get(name)
 
     def link_by_index(self, ifindex: int) -> Link | None:
-        if self._cache is not None:
-            return next((x for x in self._cache.values() if x.ifindex == ifindex), None)
+        if self._by_name is not None:
+            return self._by_index.get(ifindex)
         return self.links.by_index(ifindex)
 
     def forget_links(self) -> None:
         """Devices came or went."""
-        self._cache = None
+        self._by_name = None
 
     # ------------------------------------------------------------ switches
 
@@ -110,7 +112,7 @@ class Session:
         """The switch that a device is (or half is) attached to."""
         for name in self.names():
             maps = self.maps(name)
-            if ifindex in maps.undo() or ifindex in maps.port_of():
+            if maps.undo_of(ifindex) is not None or maps.index_of(ifindex):
                 return name
         return None
 
