@@ -101,10 +101,17 @@ def _watch(counter: programs.Counter, worker: Worker) -> list[tuple[int, int]]:
 
 def _rate(seen: list[tuple[int, int]]) -> float:
     """Frames a second between the first and the last tenth: the system call's set-up and
-    tear-down (some 20 ms of waiting for RCU) are no frame's cost."""
+    tear-down (some 20 ms of waiting for RCU) are no frame's cost.
+
+    Where nobody looked often enough, between the last look before the first frame and the
+    first look after the last one.
+    """
     first, last = seen[0][1], seen[-1][1]
     tenth = (last - first) / 10
     within = [(when, count) for when, count in seen if first + tenth <= count <= last - tenth]
+    if len(within) < 2:
+        before = [look for look in seen if look[1] == first]
+        within = [before[-1], next(look for look in seen if look[1] == last)]
     (begin, low), (end, high) = within[0], within[-1]
     return (high - low) * _SECOND / (end - begin)
 

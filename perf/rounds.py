@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from vnetx_perf import machine, stats, topology
@@ -202,18 +201,3 @@ def run(
         seconds=time.monotonic() - begin,
         seed=seed,
     )
-
-
-def _measure(
-    probe: Probe, subject: topology.Subject, handle: Any, seconds: float, core: int
-) -> Sample:
-    """One measurement; one that fails on a busy machine gets a second chance."""
-    try:
-        return probe.measure(subject, handle, seconds, core)
-    except Exception:
-        return probe.measure(subject, handle, seconds, core)
-
-
-def extra_median(result: Result, subject: str, key: str) -> float:
-    """The median over the rounds of something that stands beside the figure."""
-    return median(sample.extra[key] for sample in result.samples[subject])

@@ -55,6 +55,19 @@ def test_lost_datagrams_are_counted(direct):
         os.close(program)
 
 
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [(0, 0), *((n * 10**7, n * 100) for n in range(1, 11)), (11 * 10**7, 1000)],
+        [(0, 0), (5 * 10**7, 500), (10 * 10**7, 1000), (20 * 10**7, 1000)],
+        [(0, 0), (10**8, 1000), (2 * 10**8, 1000)],
+    ],
+    ids=["often", "one between", "none between"],
+)
+def test_rate_of_what_was_seen(looks):
+    assert pps._rate(looks) == pytest.approx(10_000)
+
+
 def test_a_stream_flows(direct):
     sample = stream.measure(direct, None, 0.3, CORE)
     assert sample.value > 0.01
