@@ -32,25 +32,28 @@ static __always_inline int xdp_drop(const struct frame *frame, __u32 port, __u32
 	return XDP_DROP;
 }
 
-/* Another frame of a known flow: to devices that take frames by ndo_xdp_xmit, in bulk. */
-static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
+/* Native XDP: to devices that take frames by ndo_xdp_xmit, in bulk. */
+static __always_inline int xdp_send(const struct vnetx_flow *flow, __u32 len)
 {
-	__u32 refusal;
-
-	if (!(flow->how & VNETX_FLOW_XDP))
-		return XDP_PASS;
 	stats_rx(flow->in, 1, len);
-	refusal = flow_check(ctx, flow, len);
 	/* A device that goes takes its place in the devmap with it. */
-	if (likely(!refusal) &&
-	    unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), flow->out, XDP_DROP) != XDP_REDIRECT))
-		refusal = VNETX_EGRESS_GONE;
-	if (unlikely(refusal)) {
-		stats_reason(flow->out, refusal, 1);
+	if (unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), flow->out, XDP_DROP) != XDP_REDIRECT)) {
+		stats_reason(flow->out, VNETX_EGRESS_GONE, 1);
 		return XDP_DROP;
 	}
 	stats_tx(flow->out, 1, len);
 	return XDP_REDIRECT;
+}
+
+/*
+ * Another frame of a known flow.  What looks too large is TC's: two tags on top
+ * of the MTU are too much for ndo_xdp_xmit, and not for an skb.
+ */
+static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
+{
+	if (!(flow->how & VNETX_FLOW_XDP) || flow_check(ctx, flow, len))
+		return XDP_PASS;
+	return xdp_send(flow, len);
 }
 
 /* Known unicast that has just been decided on. */
@@ -64,11 +67,13 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	if (!out || !(out->flags & VNETX_PORT_XDP))
 		return XDP_PASS;
 	refusal = egress_refusal(ctx, frame, out);
+	if (unlikely(refusal == VNETX_MTU))
+		return XDP_PASS;
 	if (unlikely(refusal))
 		return xdp_drop(frame, frame->out, refusal);
 	flow = egress_decide(ctx, in, out, frame, HOOK_INGRESS);
 	relay_notice(frame);
-	return xdp_flow(ctx, &flow, frame->len);
+	return xdp_send(&flow, frame->len);
 }
 
 /*

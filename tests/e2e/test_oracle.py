@@ -347,20 +347,8 @@ def difference(steps: Steps, expected: list[Any], found: list[Any]) -> str:
     return "\n".join(lines[:60])
 
 
-#: Known differences: (scenario, hook) and why.
-DEFECTS = {
-    ("two-tags-full", "xdp"): "XDP measures two tags in the data against the MTU and drops a "
-    "full-sized known unicast frame; TC, to which it could leave it, forwards it",
-}
-
-
 @pytest.mark.parametrize("name", BY_NAME)
-def test_same_frames_leave_by_the_same_ports(
-    name: str, hook: str, request: pytest.FixtureRequest
-) -> None:
-    if (name, hook) in DEFECTS:
-        reason = DEFECTS[name, hook]
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_same_frames_leave_by_the_same_ports(name: str, hook: str) -> None:
     scenario = BY_NAME[name]
     expected = oracle(name)
     assert any(expected), "the oracle forwarded nothing"
