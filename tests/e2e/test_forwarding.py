@@ -65,6 +65,41 @@ def test_streams_arrive_as_they_were_sent(
         udp_test(one, two, address(2), size)
 
 
+@pytest.mark.parametrize(
+    "options", [("--parallel", "4"), ("--reverse",), ("--udp", "--bitrate", "20M")], ids=" ".join
+)
+def test_iperf3(hook: str, lab: Lab, options: tuple[str, ...]) -> None:
+    """What people try first. Every byte and datagram arrives, and the counters agree."""
+    addressed(lab, 1, 2)
+    switch = lab.vnetx(hook)
+    switch.attach("p1", "p2")
+    serving = ("iperf3", "--server", "--one-off", "--forceflush")
+    server = lab.hosts[2].start(*serving, stdout=subprocess.PIPE)
+    assert server.stdout
+    while "listening" not in (line := server.stdout.readline()):
+        assert line, "iperf3 ended"
+    client = ("iperf3", "--json", "--time", "1", "--client", ipv4(2))
+    end = lab.hosts[1].json(*client, *options)["end"]
+    if "--udp" in options:
+        assert end["sum"]["packets"] > 1000
+        assert end["sum"]["lost_packets"] == 0
+    else:
+        assert end["sum_received"]["bytes"] > 1 << 20
+        assert end["sum_received"]["bytes"] >= 0.5 * end["sum_sent"]["bytes"]
+
+    def balanced() -> bool:  # once the last frames have arrived
+        stats = {name: port["stats"] for name, port in switch.ports().items()}
+        for one, other in (("p1", "p2"), ("p2", "p1")):
+            dropped = sum((*stats[one]["drops"].values(), *stats[other]["drops"].values()))
+            ahead = stats[one]["rx_frames"] - stats[other]["tx_frames"] - dropped
+            # (what was flooded before the other one was attached)
+            if not 0 <= ahead <= stats[one]["flooded"]:
+                return False
+        return True
+
+    wait_until(balanced, "what came in went out or was dropped")
+
+
 @pytest.mark.parametrize(("here", "there"), list(permutations(("tc", "xdp", "xdp-generic"), 2)))
 def test_streams_between_hooks(lab: Lab, here: str, there: str) -> None:
     """Ports of one switch on different hooks."""
