@@ -65,6 +65,7 @@ def test_streams_arrive_as_they_were_sent(
         udp_test(one, two, address(2), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [("--parallel", "4"), ("--reverse",), ("--udp", "--bitrate", "20M")], ids=" ".join
 )
