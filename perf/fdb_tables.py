@@ -246,6 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "entries": options.entries,
             "rounds": found,
             "ratios": rows,
+            "memory": max(times["memory"][0] for times in found["vnetx"]),
         }
         options.json_out.write_text(json.dumps(document, indent=2) + "\n")
     return 0

@@ -24,7 +24,7 @@ _LOAD_W, _LOAD_DW, _STORE_W, _STORE_DW = 0x61, 0x79, 0x63, 0x7B
 _LOAD_MAP = 0x18
 _JUMP_EQ, _JUMP_NE, _JUMP_GT_REG = 0x15, 0x55, 0x2D
 _CALL, _EXIT = 0x85, 0x95
-_MAP_LOOKUP, _GET_PRANDOM_U32, _TAIL_CALL = 1, 7, 12
+_MAP_LOOKUP, _GET_PRANDOM_U32, _TAIL_CALL, _REDIRECT_PEER = 1, 7, 12, 155
 
 
 def _insn(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
@@ -88,6 +88,17 @@ def constant(kind: int, verdict: int, flags: int = 0) -> int:
     """A program that returns `verdict` and does nothing else."""
     attach = _bpf.ATTACH_XDP * (kind == XDP)
     return _bpf.prog_load(kind, _verdict(verdict), "perf_constant", attach, flags)
+
+
+def redirect_peer(ifindex: int) -> int:
+    """A TC program that hands every frame to a veth's peer and looks at none."""
+    code = (
+        _insn(_MOV_IMM, 1, value=ifindex)
+        + _insn(_MOV_IMM, 2, value=0)
+        + _insn(_CALL, value=_REDIRECT_PEER)
+        + _insn(_EXIT)
+    )
+    return _bpf.prog_load(SCHED_CLS, code, "perf_redirect")
 
 
 class Randomiser:

@@ -23,8 +23,8 @@ from vnetx_perf.namespaces import remove_leftovers
 FORMAT = 1
 PROBES = ("rr", "stream", "pps", "cost", "control")
 _SOCKET_SUBJECTS = ("direct", "bridge", "bridge#2", "macvlan", "vnetx-tc")
-_MORE_SUBJECTS = ("vnetx-xdp", "vnetx-auto")
-_FRAME_SUBJECTS = ("direct", "bridge", "bridge#2", "vnetx-tc", "vnetx-xdp")
+_MORE_SUBJECTS = ("redirect-peer", "vnetx-xdp", "vnetx-auto")
+_FRAME_SUBJECTS = ("direct", "redirect-peer", "bridge", "bridge#2", "vnetx-tc", "vnetx-xdp")
 
 
 @dataclass(frozen=True)

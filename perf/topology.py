@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from vnetx import engine
+from vnetx import _bpf, engine
+from vnetx_perf import programs
 from vnetx_perf.namespaces import Namespace, run_in
 
 #: RFC 2544's own addresses.
@@ -276,6 +278,36 @@ class Macvlan(Subject):
         )
 
 
+class RedirectPeer(Subject):
+    """No switch, but what a switch at TC cannot do without: each port's program calls
+    bpf_redirect_peer for the other one. The limit of every one that is built on it."""
+
+    kind = "redirect-peer"
+    most_hosts = 2
+
+    def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
+        super().__init__(hosts, mtu)
+        self._links: list[int] = []
+
+    def build(self) -> None:
+        self.veths_to_switch()
+
+    def attach(self) -> None:
+        assert self.switch is not None
+        with self.switch.entered():
+            one, other = map(socket.if_nametoindex, self.ports)
+            for here, there in ((one, other), (other, one)):
+                program = programs.redirect_peer(there)
+                try:
+                    self._links.append(_bpf.link_create(program, here, _bpf.ATTACH_TCX_INGRESS))
+                finally:
+                    os.close(program)
+
+    def detach(self) -> None:
+        while self._links:
+            os.close(self._links.pop())
+
+
 def _attach(ports: list[str], hook: str) -> None:
     engine.attach(ports, hook=hook)
 
@@ -320,7 +352,8 @@ class VnetxAuto(Vnetx):
 
 
 SUBJECTS: dict[str, type[Subject]] = {
-    subject.kind: subject for subject in (Direct, Bridge, Macvlan, VnetxTc, VnetxXdp, VnetxAuto)
+    subject.kind: subject
+    for subject in (Direct, RedirectPeer, Bridge, Macvlan, VnetxTc, VnetxXdp, VnetxAuto)
 }
 
 
