@@ -311,8 +311,8 @@ def map_keys(int fd, uint32_t key_size):
 
 def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=1024,
               uint32_t most=0xffffffff):
-    """Return all of a map, or the first `most` elements of an array, as a list of (key, value) bytes, by
-    batch system calls."""
+    """Return all of a map, or the first `most` elements of an array, as a list of (key, value)
+    bytes, by batch system calls."""
     cdef uint32_t count
     cdef uint64_t token[8]
     cdef void *in_batch = NULL
