@@ -155,6 +155,7 @@ def test_quick(pair: Pair, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.novm  # hours of an emulated processor; test_quick runs there
 @pytest.mark.parametrize("seed", range(10, 15))
 def test_a_million_frames(pair: Pair, seed: int) -> None:
     """Five tests, so that two processes share them."""

@@ -82,8 +82,12 @@ class Wire:
             "features": run("ethtool", "-k", self.nic),
             "channels": run("ethtool", "-l", self.nic),
             "qdiscs": run("tc", "qdisc", "show", "dev", self.nic),
-            "addresses": run("ip", "-json", "address", "show", "dev", self.nic),
+            "addresses": self.addresses(),
         }
+
+    def addresses(self) -> str:
+        """What `ip address` says of `nic`, flags like "tentative" included."""
+        return run("ip", "-json", "address", "show", "dev", self.nic)
 
     def ping(self, address: str = "192.0.2.2", count: int = 3) -> bool:
         """Whether every one of `count` requests to the far end was answered."""
@@ -118,6 +122,7 @@ def laid(number: int, addresses: dict[str, int]) -> Iterator[Wire]:
                 ip("address", "add", f"2001:db8::{addresses[end]}/64", "dev", device, "nodad")
             ip("link", "set", "dev", device, "up")
         wait_until(lambda: made.show()["operstate"] == "UP", f"{nic} has its carrier")
+        wait_until(lambda: "tentative" not in made.addresses(), f"{nic}'s addresses are settled")
         yield made
 
 
