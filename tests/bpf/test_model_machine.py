@@ -182,6 +182,7 @@ def test_machine(plane: Dataplane, xdp: str | None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.novm  # hours of an emulated processor; test_machine runs there
 @pytest.mark.timeout(900)  # mostly for shrinking what fails
 @pytest.mark.parametrize("xdp", [None, "xdp", "xdp_generic"])
 def test_machine_for_long(plane: Dataplane, xdp: str | None) -> None:

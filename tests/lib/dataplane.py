@@ -27,6 +27,7 @@ from lib.namespaces import Namespace
 from vnetx import _abi, _bpf
 from vnetx.datapath import build, pins
 from vnetx.datapath.maps import SwitchMaps
+from vnetx_perf.hooks import tc_program
 
 TC_PASS, TC_DROP, TC_REDIRECT = 0xFFFFFFFF, 2, 7
 XDP_DROP, XDP_PASS, XDP_REDIRECT = 1, 2, 4
@@ -277,17 +278,17 @@ class Dataplane:
     @contextlib.contextmanager
     def attached(self, program: str, *numbers: int) -> Iterator[None]:
         """The program runs at these devices: tc_ingress, tc_egress, xdp or xdp_generic."""
-        kind = {
-            "tc_ingress": _bpf.ATTACH_TCX_INGRESS,
-            "tc_egress": _bpf.ATTACH_TCX_EGRESS,
-            "xdp": _bpf.ATTACH_XDP,
-            "xdp_generic": _bpf.ATTACH_XDP,
-        }[program]
+        fd = self.programs[program]
+        family, _, hook = program.partition("_")
         with contextlib.ExitStack() as stack:
             for number in numbers:
-                flags = _XDP_FLAGS_SKB_MODE if program == "xdp_generic" else 0
-                fd = _bpf.link_create(self.programs[program], self.ifindex[number], kind, flags)
-                stack.callback(os.close, fd)
+                ifindex = self.ifindex[number]
+                if family == "tc":
+                    stack.enter_context(tc_program(fd, ifindex, hook))
+                else:
+                    flags = _XDP_FLAGS_SKB_MODE if hook == "generic" else 0
+                    link = _bpf.link_create(fd, ifindex, _bpf.ATTACH_XDP, flags)
+                    stack.callback(os.close, link)
             yield
 
     @contextlib.contextmanager

@@ -37,7 +37,7 @@ mount_all() {
 # The network cards come in pairs, a wire each, told apart by address: nic0 and far0, nic1 and far1, …
 name_nics() {
     local path address wire end
-    modprobe virtio_net
+    modprobe -a virtio_net tun
     for path in /sys/class/net/eth*; do
         address=$(<"$path/address")
         IFS=: read -r _ _ _ _ wire end <<<"$address"
