@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-fast test-vm bench lint format docs install uninstall clean
+.PHONY: help setup setup-test demo test test-fast test-vm bench bench-check bench-vm lint format docs install uninstall clean
 
 help:             ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,7 +37,13 @@ test-vm: setup-test  ## the end-to-end set under Debian's own kernel, in QEMU
 	$(SUDO) tests/vm/run.sh $(ARGS)
 
 bench: setup      ## measure beside the kernel's own; make bench ARGS="--quick rr pps"
-	$(SUDO) $(BIN)/python -m vnetx_perf.suite $(ARGS)
+	$(SUDO) $(BIN)/vnetx bench $(ARGS)
+
+bench-check: setup  ## measure, and fail on a significant loss against perf/baseline.json
+	$(SUDO) $(BIN)/python -m vnetx_perf.gate $(ARGS)
+
+bench-vm: setup-test  ## measure under Debian's own kernel, emulated: it has ipvlan and openvswitch
+	$(SUDO) tests/vm/run.sh --timeout 1800 -- $(BIN)/vnetx bench $(or $(ARGS),--quick)
 
 lint: setup-test  ## style, types, layering
 	$(BIN)/ruff check

@@ -7,7 +7,7 @@ released as long as a loop runs.
 """
 import os
 
-from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, errno
+from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -17,6 +17,9 @@ from sys_bpf cimport *
 
 cdef extern from *:
     """
+    #include <sched.h>
+    #include <sys/mman.h>
+    #include <sys/prctl.h>
     #include <sys/resource.h>
     #include <sys/socket.h>
     #include <time.h>
@@ -38,6 +41,19 @@ cdef extern from *:
                (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000ULL;
     }
 
+    static inline void sleep_until(uint64_t when)
+    {
+        struct timespec at = { .tv_sec = when / 1000000000, .tv_nsec = when % 1000000000 };
+
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+    }
+
+    /* The slack of a thread's timers is 50 us by default. */
+    static inline void fine_timers(void)
+    {
+        prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
+    }
+
     static inline unsigned highest_bit(uint64_t value)
     {
         return 63 - __builtin_clzll(value);
@@ -45,7 +61,23 @@ cdef extern from *:
     """
     uint64_t clock_ns() nogil
     uint64_t used_ns() nogil
+    void sleep_until(uint64_t when) nogil
+    void fine_timers() nogil
     unsigned highest_bit(uint64_t value) nogil
+    int sched_yield() nogil
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long at) nogil
+    int munmap(void *address, size_t size) nogil
+    void *MAP_FAILED
+    int MAP_SHARED, PROT_READ, PROT_WRITE
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    struct mmsghdr:
+        msghdr msg_hdr
+    int sendmmsg(int fd, mmsghdr *messages, unsigned count, int flags) nogil
     Py_ssize_t send(int fd, const void *data, size_t size, int flags) nogil
     Py_ssize_t recv(int fd, void *data, size_t size, int flags) nogil
     int MSG_NOSIGNAL
@@ -319,6 +351,227 @@ def stream_receive(int fd, size_t chunk, uint64_t from_ns, uint64_t until_ns):
         return counted, used_ns() - cpu, total
     finally:
         free(data)
+
+
+# ---------------------------------------------------------------- latency counted in the kernel
+
+# Cells of the array that a program of vnetx_perf.programs.latency_sink counts in.
+DEF FINE = 65536
+DEF COARSE_SHIFT = 10
+DEF LATENCY_CELLS_ = 131072
+
+#: One cell a nanosecond, as many as these.
+LATENCY_FINE = FINE
+#: Each cell after those is 2^LATENCY_SHIFT nanoseconds wide.
+LATENCY_SHIFT = COARSE_SHIFT
+#: Cells in all.
+LATENCY_CELLS = LATENCY_CELLS_
+
+
+cdef volatile uint64_t *map_cells(int fd) except NULL:
+    cdef void *cells = mmap(NULL, LATENCY_CELLS_ * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+                            MAP_SHARED, fd, 0)
+    if cells == MAP_FAILED:
+        raise fail("mapping the cells of latency")
+    return <volatile uint64_t *>cells
+
+
+cdef void unmap_cells(volatile uint64_t *cells) noexcept nogil:
+    munmap(<void *>cells, LATENCY_CELLS_ * sizeof(uint64_t))
+
+
+cdef uint64_t latency_of(unsigned cell) noexcept nogil:
+    """The middle of a cell; the lower end of the last one, which holds all above it too."""
+    if cell < FINE:
+        return cell
+    if cell == LATENCY_CELLS_ - 1:
+        return <uint64_t>(cell - FINE) << COARSE_SHIFT
+    return (<uint64_t>(cell - FINE) << COARSE_SHIFT) + (1 << (COARSE_SHIFT - 1))
+
+
+def read_latency(int fd):
+    """The :class:`Histogram`, in ns, of a BPF_F_MMAPABLE array of LATENCY_CELLS u64.
+
+    Cell n < LATENCY_FINE counts n ns; cell LATENCY_FINE + n counts what is n after a shift by
+    LATENCY_SHIFT (1.024 µs), the last one also all that is longer (from 67.1 ms on).
+    Minimum, maximum and sum are right to the cell.
+
+    Raises:
+        OSError: the descriptor is no such map's.
+    """
+    cdef Histogram histogram = Histogram()
+    cdef volatile uint64_t *cells = map_cells(fd)
+    cdef uint64_t times
+    cdef unsigned cell
+    with nogil:
+        for cell in range(LATENCY_CELLS_):
+            times = cells[cell]
+            if times:
+                histogram.add(latency_of(cell), times)
+        unmap_cells(cells)
+    return histogram
+
+
+def reset_latency(int fd):
+    """Set the cells of :func:`read_latency` to zero; what is counted meanwhile may be lost.
+
+    Raises:
+        OSError: the descriptor is no such map's.
+    """
+    cdef volatile uint64_t *cells = map_cells(fd)
+    cdef unsigned cell
+    with nogil:
+        for cell in range(LATENCY_CELLS_):
+            cells[cell] = 0
+        unmap_cells(cells)
+
+
+# ---------------------------------------------------------------- messages by the batch
+
+#: Messages that one system call sends.
+BATCH = 64
+DEF BATCH_ = 64
+# Closer than this to its time a message is waited for awake, so that the core does not halt.
+DEF AWAKE = 100000
+# clock_nanosleep() is to be back this much earlier.
+DEF EARLY = 50000
+# Until this much before it the core is given away again and again: a switch that is a process
+# may need it for the message before.
+DEF SPIN = 5000
+
+
+cdef class Batch:
+    """BATCH copies of one message, and what sendmmsg(2) wants around them."""
+
+    cdef char *data
+    cdef size_t size
+    cdef mmsghdr headers[BATCH_]
+    cdef iovec vectors[BATCH_]
+    cdef readonly uint64_t sent, refused
+
+    def __cinit__(self, bytes message not None):
+        cdef unsigned i
+        cdef const char *source = message
+        self.size = len(message)
+        self.data = <char *>malloc(max(BATCH_ * self.size, 1))
+        if self.data == NULL:
+            raise MemoryError
+        memset(self.headers, 0, sizeof(self.headers))
+        for i in range(BATCH_):
+            memcpy(self.data + i * self.size, source, self.size)
+            self.vectors[i].iov_base = self.data + i * self.size
+            self.vectors[i].iov_len = self.size
+            self.headers[i].msg_hdr.msg_iov = &self.vectors[i]
+            self.headers[i].msg_hdr.msg_iovlen = 1
+
+    def __dealloc__(self):
+        free(self.data)
+
+    cdef void stamp(self, unsigned index, size_t at, uint64_t value) noexcept nogil:
+        memcpy(self.data + index * self.size + at, &value, sizeof(value))
+
+    cdef bint send(self, int fd, unsigned count) noexcept nogil:
+        """Send the first `count`; one that the device has no room for is refused, not tried again.
+
+        False, with errno, where the socket fails.
+        """
+        cdef unsigned done = 0
+        cdef int got
+        while done < count:
+            got = sendmmsg(fd, &self.headers[done], count - done, 0)
+            if got > 0:
+                done += got
+                self.sent += got
+            elif errno == ENOBUFS:
+                done += 1
+                self.refused += 1
+            elif errno != EINTR:
+                return False
+        return True
+
+
+def flood(int fd, bytes message, uint64_t count):
+    """Send a message `count` times, as fast as can be, BATCH a system call.
+
+    Return a dict: sent, refused (ENOBUFS: the device dropped it at once), elapsed_ns, cpu_ns.
+
+    Raises:
+        OSError: the socket fails otherwise.
+    """
+    cdef Batch batch = Batch(message)
+    cdef uint64_t left = count, begin = clock_ns(), cpu = used_ns()
+    cdef bint good = True
+    with nogil:
+        while left and good:
+            good = batch.send(fd, <unsigned>min(left, BATCH_))
+            left -= min(left, BATCH_)
+    if not good:
+        raise fail("sending frames")
+    return {"sent": batch.sent, "refused": batch.refused, "elapsed_ns": clock_ns() - begin,
+            "cpu_ns": used_ns() - cpu}
+
+
+cdef uint64_t wait_until(uint64_t due) noexcept nogil:
+    """Wait for a time; return the time it is then."""
+    cdef uint64_t now = clock_ns()
+    while now < due:
+        if due - now > AWAKE:
+            sleep_until(due - EARLY)
+        elif due - now > SPIN:
+            sched_yield()
+        now = clock_ns()
+    return now
+
+
+def pace(int fd, bytes message, double period_ns, uint64_t count, uint64_t limit_ns,
+         size_t stamp_at, uint64_t group=1):
+    """Send `count` messages by the clock: open loop, whatever becomes of those before.
+
+    Number i is due `i // group * period_ns` after the start, is sent then or as soon as the
+    sender gets there (all that are due at once, BATCH a system call), and carries the time
+    at which it was *due* (CLOCK_MONOTONIC in ns, 8 bytes in the machine's byte order) at
+    offset `stamp_at`.  Who measures from that time counts a sender's falling behind as
+    latency; measured from the sending it would be left out (coordinated omission).
+    `limit_ns` after the start it ends, whether all are sent or not.
+
+    Return a dict: sent, refused (ENOBUFS: the device dropped it at once), late (sent when the
+    next group was already due), elapsed_ns, cpu_ns.
+
+    Raises:
+        OSError: the socket fails otherwise.
+        ValueError: the time does not fit into the message.
+    """
+    cdef Batch batch = Batch(message)
+    cdef uint64_t number = 0, late = 0, due, now, begin, limit, cpu
+    cdef unsigned ready
+    cdef bint good = True
+    if stamp_at + 8 > batch.size or group == 0:
+        raise ValueError(f"no 8 bytes at {stamp_at} in a message of {batch.size}")
+    fine_timers()
+    cpu = used_ns()
+    begin = clock_ns()
+    limit = begin + limit_ns
+    with nogil:
+        while number < count and good:
+            due = begin + <uint64_t>(number // group * period_ns)
+            if due >= limit:
+                wait_until(limit)
+                break
+            now = wait_until(due)
+            if now >= limit:
+                break
+            ready = 0
+            while ready < BATCH_ and number < count and due <= now:
+                batch.stamp(ready, stamp_at, due)
+                late += now - due >= period_ns
+                ready += 1
+                number += 1
+                due = begin + <uint64_t>(number // group * period_ns)
+            good = batch.send(fd, ready)
+    if not good:
+        raise fail("sending by the clock")
+    return {"sent": batch.sent, "refused": batch.refused, "late": late,
+            "elapsed_ns": clock_ns() - begin, "cpu_ns": used_ns() - cpu}
 
 
 # ---------------------------------------------------------------- FDB

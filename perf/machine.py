@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,6 +51,7 @@ def describe() -> dict[str, Any]:
         "kernel_version": platform.version(),
         "machine": platform.machine(),
         "cpu": _first(r"^model name\s*: (.*)", cpu),
+        "emulated": "QEMU TCG" in _first(r"^model name\s*: (.*)", cpu),
         "hypervisor": "hypervisor" in _first(r"^flags\s*: (.*)", cpu).split(),
         "cores": os.cpu_count(),
         "memory_kb": int(_first(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()) or 0),
@@ -72,8 +74,16 @@ def describe() -> dict[str, Any]:
             "python": sys.version.split()[0],
             "iproute2": _said("ip", "-V"),
             "ethtool": _said("ethtool", "--version"),
+            "iperf3": _said("iperf3", "--version"),
+            "ovs": _said("ovs-vswitchd", "--version"),
         },
     }
+
+
+def throttled() -> int:
+    """How often processors were slowed down for their heat since boot."""
+    counters = Path("/sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count")
+    return sum(int(counter.read_text()) for counter in counters)
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,11 @@ class CpuTime:
 
 
 def others_running() -> int:
-    """How many tasks besides the calling one want a core at this moment."""
-    running = _first(r"^procs_running (\d+)", Path("/proc/stat").read_text())
-    return max(0, int(running or 1) - 1)
+    """How many tasks besides the calling one want a core, for longer than a moment."""
+    for _ in range(3):
+        running = _first(r"^procs_running (\d+)", Path("/proc/stat").read_text())
+        others = max(0, int(running or 1) - 1)
+        if not others:
+            break
+        time.sleep(0.002)
+    return others

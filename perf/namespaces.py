@@ -1,4 +1,4 @@
-"""Network namespaces of our own, and work done inside them.
+"""Network namespaces and directories of our own, and work done inside them.
 
 Names carry the process that made them, so that what a killed run left behind
 is recognised and removed by the next.
@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,9 @@ from typing import Any
 PREFIX = "vnetxperf"
 #: Of processes that are measured: the machine's other work on their core waits.
 NICE = -15
+#: Where ip(8) keeps its named namespaces, and this module its directories.
+NETNS = Path("/run/netns")
+_RUN = Path("/run")
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
@@ -43,12 +47,31 @@ def _setns(fd: int) -> None:
         raise OSError(code, f"entering a network namespace: {os.strerror(code)}")
 
 
+@contextlib.contextmanager
+def entered(path: Path) -> Iterator[None]:
+    """The calling thread inside the network namespace that `path` is a name of.
+
+    Raises:
+        OSError: it is none, or may not be entered.
+    """
+    with open("/proc/thread-self/ns/net") as back, open(path) as inside:
+        _setns(inside.fileno())
+        try:
+            yield
+        finally:
+            _setns(back.fileno())
+
+
+def _own_name(role: str) -> str:
+    return f"{PREFIX}-{os.getpid()}-{next(_numbers)}-{role}"
+
+
 class Namespace:
     """A named network namespace: no IPv6 (its housekeeping is noise), loopback up."""
 
     def __init__(self, role: str) -> None:
         self.role = role
-        self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}-{role}"
+        self.name = _own_name(role)
         ip("netns", "add", self.name)
         with self.entered():
             for scope in ("all", "default"):
@@ -59,15 +82,9 @@ class Namespace:
         with contextlib.suppress(RuntimeError):
             ip("netns", "delete", self.name)
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> contextlib.AbstractContextManager[None]:
         """The calling thread inside this namespace."""
-        with open("/proc/thread-self/ns/net") as back, open(f"/run/netns/{self.name}") as inside:
-            _setns(inside.fileno())
-            try:
-                yield
-            finally:
-                _setns(back.fileno())
+        return entered(NETNS / self.name)
 
     def ip(self, *commands: str) -> None:
         """Runs commands of ip(8) here."""
@@ -87,19 +104,68 @@ class Namespace:
             return None
 
 
+def private_directory(role: str) -> Path:
+    """Makes a directory for root alone, for what processes of a subject keep in files."""
+    path = _RUN / _own_name(role)
+    path.mkdir(mode=0o700)
+    return path
+
+
+def existing() -> list[Path]:
+    """Namespaces and directories of the harness, of whatever process, that exist now."""
+    return sorted(path for parent in (NETNS, _RUN) for path in parent.glob(f"{PREFIX}-*"))
+
+
+def _remove(path: Path) -> None:
+    if path.parent == NETNS:
+        ip("netns", "delete", path.name)
+    else:
+        shutil.rmtree(path)
+
+
 def remove_leftovers() -> list[str]:
-    """Deletes the namespaces of harness processes that are no more; returns their names."""
+    """Removes the namespaces and directories of harness processes that are no more.
+
+    Returns:
+        Their names.
+    """
     removed = []
-    for path in sorted(Path("/run/netns").glob(f"{PREFIX}-*")):
+    for path in existing():
         match = re.fullmatch(rf"{PREFIX}-(\d+)-.*", path.name)
         if match and not Path(f"/proc/{match[1]}").exists():
-            with contextlib.suppress(RuntimeError):
-                ip("netns", "delete", path.name)
+            with contextlib.suppress(RuntimeError, OSError):
+                _remove(path)
                 removed.append(path.name)
     return removed
 
 
+@contextlib.contextmanager
+def swept() -> Iterator[None]:
+    """Removes what this process makes meanwhile and, interrupted at the wrong moment, leaves."""
+    before = set(existing())
+    try:
+        yield
+    finally:
+        own = f"{PREFIX}-{os.getpid()}-"
+        for path in existing():
+            if path not in before and path.name.startswith(own):
+                with contextlib.suppress(RuntimeError, OSError):
+                    _remove(path)
+
+
 # ---------------------------------------------------------------- workers
+
+
+def settle(core: int | None, nice: int) -> None:
+    """Puts the calling process on a CPU, if one is given, and before others by `nice`, in a session
+    of its own: autogrouping (sched(7)) shares the CPU between sessions first."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
 
 
 class Worker:
@@ -135,9 +201,7 @@ class Worker:
     ) -> None:
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-            if core is not None:
-                os.sched_setaffinity(0, {core})
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
+            settle(core, nice)
             with namespace.entered() if namespace else contextlib.nullcontext():
                 outcome = (True, function(*arguments))
         except BaseException as error:

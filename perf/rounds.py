@@ -1,9 +1,9 @@
-"""Interleaved rounds: every subject once a round, in random order, and ratios within rounds.
+"""Interleaved rounds: every subject once a round, in random order.
 
-Single measurements of one path differ by 20 % and more from minute to minute on a
-virtual machine; what was measured side by side does not.  The baseline stands in every
-run twice (``bridge`` and ``bridge#2``, built separately): the ratio of the two is the
-noise floor.
+Single measurements of one path differ by 20 % and more from minute to minute on a virtual
+machine; what was measured side by side does not.  So a round measures every subject once,
+ratios are taken within rounds, and rounds go on until the ratios are known well enough or
+time is up.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vnetx_perf import machine, stats, topology
+from vnetx_perf import machine, subjects
+from vnetx_perf.figures import AGAINST, Figure, Row, Sample
+from vnetx_perf.topology import Subject
 
-BASELINE = "bridge"
-AGAIN = "bridge#2"
+__all__ = ["Probe", "Sample", "built", "run"]
 
+#: Fewer rounds than these say nothing: of the range of six, 97 % hold the median.
+LEAST_ROUNDS = 6
+_LONGEST_WARM_S = 0.2
 
-@dataclass(frozen=True)
-class Sample:
-    """One figure, and what else was seen while it was measured (percentiles, loss, CPU)."""
-
-    value: float
-    extra: dict[str, Any] = field(default_factory=dict)
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -37,167 +36,177 @@ class Probe:
         measure: takes a subject, what `prepare` yielded, seconds and the core; returns a sample.
         prepare: makes a subject ready for this probe, a context manager.
         warm: measurements of each subject that are thrown away first.
+        histogram_ns: nanoseconds of the samples' histograms for one unit of the value.
+        closed: the sender waits for what it sent.  One that does not wait leaves nothing of its
+            core to a switch that is a process, which then gets a core of its own.
     """
 
     name: str
     title: str
     unit: str
     lower_is_better: bool
-    measure: Callable[[topology.Subject, Any, float, int], Sample]
-    prepare: Callable[[topology.Subject], contextlib.AbstractContextManager[Any]] = lambda _: (
+    measure: Callable[[Subject, Any, float, int], Sample]
+    prepare: Callable[[Subject], contextlib.AbstractContextManager[Any]] = lambda _: (
         contextlib.nullcontext()
     )
     warm: int = 1
+    histogram_ns: float = 1000.0
+    closed: bool = False
 
 
-@dataclass
-class Result:
-    """All of one probe: each subject's samples by round."""
+def why(error: Exception) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RuntimeError) else f"{type(error).__name__}: {text}"
 
-    probe: Probe
-    samples: dict[str, list[Sample]]
-    states: dict[str, Any]
-    orders: list[list[str]]
-    failed: dict[str, str]
-    steal: float
-    disturbed: float
-    seconds: float
-    seed: int
 
-    def values(self, subject: str) -> list[float]:
-        return [sample.value for sample in self.samples[subject]]
+@contextlib.contextmanager
+def built(
+    names: Sequence[str], progress: Progress = lambda _: None
+) -> Iterator[tuple[dict[str, Subject], dict[str, str]]]:
+    """The subjects of these names, side by side, and why those that failed are not there."""
+    with contextlib.ExitStack() as stack:
+        made: dict[str, Subject] = {}
+        failed: dict[str, str] = {}
+        for name in names:
+            progress(f"building {name}")
+            try:
+                made[name] = stack.enter_context(subjects.make(name))
+            except Exception as error:
+                failed[name] = why(error)
+        yield made, failed
 
-    def estimate(self, subject: str) -> stats.Estimate:
-        return stats.bootstrap(self.values(subject), self.seed)
 
-    def ratio(self, subject: str, baseline: str) -> stats.Estimate | None:
-        if subject not in self.samples or baseline not in self.samples:
-            return None
-        return stats.ratio(self.values(subject), self.values(baseline), self.seed)
-
-    def noise(self) -> float | None:
-        """How far the baseline is from itself: the larger side of the A/A ratio's interval."""
-        again = self.ratio(AGAIN, BASELINE)
-        return None if again is None else max(abs(again.low - 1), abs(again.high - 1))
-
-    def warnings(self) -> list[str]:
-        found = [f"{name}: {why}" for name, why in self.failed.items()]
-        if self.steal > 0.01:
-            found.append(f"{self.steal:.0%} of the core's time was stolen by the hypervisor")
-        if self.disturbed > 0.25:
-            found.append(
-                f"the machine is not quiet: at {self.disturbed:.0%} of the measurements "
-                "something else was running"
-            )
-        for subject in self.samples:
-            spread = stats.spread(self.values(subject))
-            if spread > 0.1:
-                found.append(f"{subject} is unstable: its values differ by ±{spread:.0%}")
-        again = self.ratio(AGAIN, BASELINE)
-        if again is not None and not again.holds(1.0):
-            found.append(
-                f"the bridge differs from itself ({again.low:.3f} to {again.high:.3f}): "
-                "differences of this size mean nothing"
-            )
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        subjects: dict[str, Any] = {}
-        for name in self.samples:
-            estimate = self.estimate(name)
-            subjects[name] = {
-                "median": estimate.value,
-                "interval": [estimate.low, estimate.high],
-                "values": self.values(name),
-                "extra": [sample.extra for sample in self.samples[name]],
-                "state": self.states[name],
-                "ratios": {
-                    other: [ratio.value, ratio.low, ratio.high]
-                    for other in (BASELINE, "direct")
-                    if (ratio := self.ratio(name, other)) is not None
-                },
-            }
-        return {
-            "title": self.probe.title,
-            "unit": self.probe.unit,
-            "lower_is_better": self.probe.lower_is_better,
-            "subjects": subjects,
-            "orders": self.orders,
-            "failed": self.failed,
-            "noise": self.noise(),
-            "steal": self.steal,
-            "disturbed": self.disturbed,
-            "seconds": self.seconds,
-            "warnings": self.warnings(),
-        }
+@contextlib.contextmanager
+def _prepared(
+    probe: Probe,
+    made: Mapping[str, Subject],
+    seconds: float,
+    core: int,
+    forwarding_core: int,
+    failed: dict[str, str],
+) -> Iterator[dict[str, tuple[Subject, Any]]]:
+    """Each subject with what the probe needs of it, warm."""
+    with contextlib.ExitStack() as stack:
+        ready = {}
+        for name, subject in made.items():
+            with contextlib.ExitStack() as attempt:
+                try:
+                    subject.pin(forwarding_core)
+                    handle = attempt.enter_context(probe.prepare(subject))
+                    for _ in range(probe.warm):
+                        probe.measure(subject, handle, min(seconds, _LONGEST_WARM_S), core)
+                except Exception as error:
+                    failed[name] = why(error)
+                    continue
+                ready[name] = (subject, handle)
+                stack.push(attempt.pop_all())
+        yield ready
 
 
 def run(
     probe: Probe,
-    subjects: Sequence[str],
+    made: Mapping[str, Subject],
     *,
-    rounds: int,
     seconds: float,
     core: int,
+    forwarding_core: int | None = None,
     seed: int,
-    progress: Callable[[str], None] = lambda _: None,
-    until: float | None = None,
-) -> Result:
-    """Measures `probe` on all subjects in interleaved rounds.
+    until: float,
+    width: float = 0.0,
+    least: int = LEAST_ROUNDS,
+    most: int = 1000,
+    against: tuple[str, ...] = AGAINST,
+    benchmark: str = "",
+    progress: Progress = lambda _: None,
+) -> Figure:
+    """Measures `probe` of all subjects in interleaved rounds.
 
-    A subject that cannot be built, or fails in a round, is reported and the others go on.
+    A subject that fails is reported, and the others go on.  Ctrl-C between two rounds or
+    within one leaves the rounds before: :attr:`Figure.rows` holds whole rounds only.
 
     Args:
+        made: the subjects by name, of :func:`built`.
         seconds: of one measurement.
-        until: no further round begins after this time (time.monotonic), once there are three.
+        core: where the frames are sent; `forwarding_core` is where subjects forward that are
+            processes, the same if there is no other.
+        until: no further round begins after this time (time.monotonic), once there are `least`.
+        width: no further round begins when no interval of a ratio is wider than this, relative
+            to the ratio; 0 for all the time there is.
+        most: rounds at the most.
+        against: the subjects that ratios are of.
     """
     chance = random.Random(seed)
-    failed: dict[str, str] = {}
-    states: dict[str, Any] = {}
-    orders: list[list[str]] = []
-    begin = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        built: dict[str, tuple[topology.Subject, Any]] = {}
-        for name in subjects:
-            progress(f"{probe.name}: building {name}")
-            with contextlib.ExitStack() as attempt:
-                try:
-                    subject = attempt.enter_context(topology.make(name))
-                    handle = attempt.enter_context(probe.prepare(subject))
-                    for _ in range(probe.warm):
-                        probe.measure(subject, handle, min(seconds, 0.2), core)
-                    states[name] = subject.state()
-                except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    continue
-                stack.enter_context(attempt.pop_all())
-                built[name] = (subject, handle)
-        samples: dict[str, list[Sample]] = {name: [] for name in built}
-        before = machine.CpuTime.of(core)
-        others = []
-        for number in range(rounds):
-            if until is not None and number >= 3 and time.monotonic() > until:
-                break
-            order = list(built)
-            chance.shuffle(order)
-            orders.append(order)
-            for name in order:
-                progress(f"{probe.name}: round {number + 1} of {rounds}, {name}")
-                others.append(machine.others_running() > 0)
-                try:
-                    samples[name].append(probe.measure(*built[name], seconds, core))
-                except Exception as error:
-                    failed[name] = f"{type(error).__name__}: {error}"
-                    del built[name], samples[name]
-        steal = machine.CpuTime.of(core).since(before).steal_share
-    return Result(
-        probe=probe,
-        samples=samples,
-        states=states,
-        orders=orders,
-        failed=failed,
-        steal=steal,
-        disturbed=sum(others) / len(others) if others else 0.0,
-        seconds=time.monotonic() - begin,
+    figure = Figure(
+        name=probe.name,
+        benchmark=benchmark or probe.name,
+        title=probe.title,
+        unit=probe.unit,
+        lower_is_better=probe.lower_is_better,
+        kind="subjects",
+        against=against if against and against[0] in made else (),
+        histogram_ns=probe.histogram_ns,
         seed=seed,
     )
+    begin = time.monotonic()
+    others: list[bool] = []
+    progress("warming up")
+    forwards = core if forwarding_core is None else forwarding_core
+    with _prepared(probe, made, seconds, core, forwards, figure.failed) as ready:
+        before = machine.CpuTime.of(core)
+        figure.rows = {name: Row(note=_note(made[name], core, forwards)) for name in ready}
+        try:
+            for number in range(most):
+                if not ready or (number >= least and _enough(figure, until, width)):
+                    break
+                progress(f"round {number + 1}")
+                _round(probe, ready, figure, chance, seconds, core, others)
+        except KeyboardInterrupt:
+            figure.warnings.append("interrupted")
+            raise Interrupted(figure) from None
+        finally:
+            figure.steal = machine.CpuTime.of(core).since(before).steal_share
+            figure.disturbed = sum(others) / len(others) if others else 0.0
+            figure.seconds = time.monotonic() - begin
+    return figure
+
+
+def _note(subject: Subject, core: int, forwards: int) -> str:
+    return f"forwards on core {forwards}" if subject.is_process and forwards != core else ""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a figure; `figure` has the rounds that were whole."""
+
+    def __init__(self, figure: Figure) -> None:
+        super().__init__()
+        self.figure = figure
+
+
+def _enough(figure: Figure, until: float, width: float) -> bool:
+    return time.monotonic() > until or (width > 0 and figure.width() <= width)
+
+
+def _round(
+    probe: Probe,
+    ready: dict[str, tuple[Subject, Any]],
+    figure: Figure,
+    chance: random.Random,
+    seconds: float,
+    core: int,
+    others: list[bool],
+) -> None:
+    """One sample of each subject; those that fail leave `ready`."""
+    order = list(ready)
+    chance.shuffle(order)
+    taken = {}
+    for name in order:
+        others.append(machine.others_running() > 0)
+        try:
+            taken[name] = probe.measure(*ready[name], seconds, core)
+        except Exception as error:
+            figure.failed[name] = why(error)
+            del ready[name], figure.rows[name]
+    for name, sample in taken.items():
+        figure.rows[name].samples.append(sample)
+    figure.orders.append(order)

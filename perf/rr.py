@@ -14,8 +14,9 @@ import struct
 from typing import Any
 
 from vnetx import _probe
+from vnetx_perf.figures import Sample
 from vnetx_perf.namespaces import NICE, Worker
-from vnetx_perf.rounds import Probe, Sample
+from vnetx_perf.rounds import Probe
 from vnetx_perf.topology import Subject
 
 _SECOND = 1_000_000_000
@@ -85,6 +86,7 @@ def measure(
         raise RuntimeError(f"no message came back ({driven['lost']} lost)")
     extra = {f"p{percent:g}": histogram.percentile(percent) / 2000 for percent in _PERCENTILES}
     extra["max"] = histogram.max / 2000
+    extra["histogram"] = histogram
     extra["transactions"] = histogram.count
     extra["lost"] = driven["lost"]
     extra["per_second"] = histogram.count * _SECOND / driven["elapsed_ns"]
@@ -106,4 +108,6 @@ def probe(stream: bool, *, size: int = 1, other_core: int | None = None) -> Prob
         unit="µs",
         lower_is_better=True,
         measure=functools.partial(measure, stream=stream, size=size, other_core=other_core),
+        histogram_ns=2000.0,
+        closed=True,
     )

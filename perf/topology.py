@@ -1,27 +1,26 @@
-"""Subjects: what carries the frames from host to host, each built from one description.
+"""What all subjects have in common: hosts, their addresses, their state, their connections.
 
-A subject is hosts in namespaces of their own (``hosts[n]``, interface ``eth0``)
-and, between them, a namespace with whatever forwards.  MTU, queues and offloads
-are the kernel's defaults for veth everywhere; what a subject needs otherwise
-stands in its :meth:`Subject.state`.  Neighbours are permanent and IPv6 is off,
-so that nothing but the probe's frames is on the way.
+A subject (:mod:`vnetx_perf.subjects` has the kinds) is hosts in namespaces of their own
+(``hosts[n]``, interface ``eth0``) and, between them, a namespace with whatever forwards.  MTU,
+queues and offloads are the kernel's defaults everywhere; what a subject needs otherwise stands
+in its :meth:`Subject.state`.  Neighbours are permanent and IPv6 is off, so that nothing but the
+probe's frames is on the way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import socket
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, ClassVar
 
-from vnetx import _bpf, engine
-from vnetx_perf import programs
-from vnetx_perf.namespaces import Namespace, run_in
+from vnetx_perf import requirements
+from vnetx_perf.namespaces import Namespace
+from vnetx_perf.requirements import Tool
 
 #: RFC 2544's own addresses.
 _NETWORK = "198.18"
@@ -34,14 +33,20 @@ _FEATURES = (
     "rx-vlan-offload",
     "tx-vlan-offload",
 )
-_PORT = 4789 + 1000
+#: XDP_ATTACHED_* of linux/if_link.h.
+_XDP_MODES = {1: "native", 2: "generic", 3: "offloaded", 4: "several"}
+#: Hosts that know each other, and hosts and ports that state() tells of.
+_MOST_NEIGHBOURS = 64
+_MOST_IN_STATE = 2
 
 
 def host_address(index: int) -> str:
+    """The IPv4 address of a host, of 198.18.0.0/15."""
     return f"{_NETWORK}.{index // 250}.{index % 250 + 1}"
 
 
 def host_mac(index: int) -> bytes:
+    """The MAC address that a host gets where hosts have one of their own."""
     return bytes([0x02, 0x00, 0x5E, 0, *divmod(index + 1, 256)])
 
 
@@ -50,13 +55,27 @@ class Subject:
 
     Attributes:
         kind: its name on the command line.
+        title: its name for people.
+        limit: whether it is no switch but what one cannot be faster than.
+        is_process: whether frames are forwarded by a process and not by the kernel.
+        takes_live_frames: whether a host's eth0 has ndo_xdp_xmit, so that XDP live frames can
+            be sent out of it.
+        tools: commands that it needs.
+        devices: kinds of devices, as ip(8) names them, that it needs.
         hosts: the namespaces of the hosts.
         switch: the namespace of what forwards, None for none.
         ports: names of its ports in :attr:`switch`, in the order of the hosts.
+        inner: names of other devices in :attr:`switch` that frames pass.
     """
 
     kind: ClassVar[str]
+    title: ClassVar[str]
+    limit: ClassVar[bool] = False
+    is_process: ClassVar[bool] = False
+    takes_live_frames: ClassVar[bool] = True
     most_hosts: ClassVar[int] = 4096
+    tools: ClassVar[tuple[Tool, ...]] = (Tool("ip", "iproute2"), Tool("ethtool", "ethtool"))
+    devices: ClassVar[tuple[str, ...]] = ("veth",)
 
     def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
         if not 2 <= hosts <= self.most_hosts:
@@ -66,6 +85,15 @@ class Subject:
         self.hosts: list[Namespace] = []
         self.switch: Namespace | None = None
         self.ports: list[str] = []
+        self.inner: list[str] = []
+
+    @classmethod
+    def missing(cls) -> str:
+        """What this machine lacks for this kind, and the remedy, in a sentence; "" for nothing.
+
+        It is tried out, in a namespace that is gone afterwards.
+        """
+        return requirements.lacks_tools(cls.tools) or requirements.lacks_devices(cls.devices)
 
     # ------------------------------------------------------------ life
 
@@ -109,22 +137,47 @@ class Subject:
 
     def _configure_hosts(self) -> None:
         for index, host in enumerate(self.hosts):
-            host.ip(
-                f"link set dev eth0 address {host_mac(index).hex(':')} mtu {self.mtu} up",
-                f"address add {host_address(index)}/15 dev eth0",
-                *(
-                    f"neighbour replace {host_address(other)} lladdr {host_mac(other).hex(':')}"
-                    " nud permanent dev eth0"
-                    for other in range(min(self.count, 64))
-                    if other != index
-                ),
-            )
+            host.ip(*self.host_commands(index))
 
     def converge(self) -> None:
         """Lets every host be learned: each sends one datagram to its neighbour."""
         for index, host in enumerate(self.hosts):
             with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-                sender.sendto(b"\0", (host_address((index + 1) % min(self.count, 64)), 9))
+                sender.sendto(b"\0", (host_address((index + 1) % self._known), 9))
+
+    def pin(self, core: int) -> None:
+        """Keeps what forwards in processes of its own on one CPU.
+
+        The kernel forwards where the sender runs, and needs nothing.
+        """
+
+    # ------------------------------------------------------------ addresses
+
+    def mac(self, index: int) -> bytes:
+        """The MAC address that frames to a host carry, and its frames come from."""
+        return host_mac(index)
+
+    def link_options(self, index: int) -> str:
+        """Options of ip-link(8) for a host's eth0, beside its MTU."""
+        return f"address {self.mac(index).hex(':')}"
+
+    def neighbours(self, index: int) -> list[int]:
+        """The hosts whose MAC addresses a host has to know."""
+        return [other for other in range(self._known) if other != index]
+
+    def host_commands(self, index: int) -> Iterator[str]:
+        """Commands of ip(8) that make a host's eth0 ready: addresses, MTU, neighbours."""
+        yield f"link set dev eth0 {self.link_options(index)} mtu {self.mtu} up"
+        yield f"address add {host_address(index)}/15 dev eth0"
+        for other in self.neighbours(index):
+            yield (
+                f"neighbour replace {host_address(other)} lladdr {self.mac(other).hex(':')}"
+                " nud permanent dev eth0"
+            )
+
+    @property
+    def _known(self) -> int:
+        return min(self.count, _MOST_NEIGHBOURS)
 
     # ------------------------------------------------------------ parts
 
@@ -145,17 +198,28 @@ class Subject:
     # ------------------------------------------------------------ state
 
     def state(self) -> dict[str, Any]:
-        """MTU, queue discipline and offloads of the devices, and sysctls that matter."""
+        """How it is set up now.
+
+        Returns:
+            ``devices``: by namespace and name, of the first hosts, their ports and what is
+            between them, MTU, queue discipline, kind, mode, XDP mode and offloads. Beside it
+            what :meth:`extra_state` adds: sysctls, hooks, versions.
+        """
         devices: dict[str, Any] = {}
-        for namespace, names in ((self.hosts[0], ["eth0"]), (self.switch, self.ports[:1])):
-            if namespace is None:
-                continue
+        for namespace, names in self._devices():
             with namespace.entered():
                 for name in names:
                     devices[f"{namespace.role}/{name}"] = _device_state(name)
         return {"devices": devices, **self.extra_state()}
 
+    def _devices(self) -> Iterator[tuple[Namespace, list[str]]]:
+        for host in self.hosts[:_MOST_IN_STATE]:
+            yield host, ["eth0"]
+        if self.switch is not None:
+            yield self.switch, self.ports[:_MOST_IN_STATE] + self.inner
+
     def extra_state(self) -> dict[str, Any]:
+        """What matters of this kind beside its devices."""
         return {}
 
     # ------------------------------------------------------------ connections
@@ -196,6 +260,7 @@ class Subject:
 
 
 def _device_state(name: str) -> dict[str, Any]:
+    """A device of the calling thread's namespace; None for what it does not have."""
     features = subprocess.run(
         ["ethtool", "-k", name], capture_output=True, text=True, check=False
     ).stdout
@@ -208,167 +273,13 @@ def _device_state(name: str) -> dict[str, Any]:
             check=True,
         ).stdout
     )[0]
+    info = link.get("linkinfo", {})
+    mode = link.get("xdp", {}).get("mode")
     return {
         "mtu": link["mtu"],
         "qdisc": link.get("qdisc"),
-        "kind": link.get("linkinfo", {}).get("info_kind"),
-        "xdp": link.get("xdp", {}).get("mode"),
+        "kind": info.get("info_kind"),
+        "mode": info.get("info_data", {}).get("mode"),
+        "xdp": _XDP_MODES.get(mode, mode),
         "offloads": {feature: found.get(feature) for feature in _FEATURES},
     }
-
-
-# ---------------------------------------------------------------- the subjects
-
-
-class Direct(Subject):
-    """One veth pair and nothing between: the limit."""
-
-    kind = "direct"
-    most_hosts = 2
-
-    def build(self) -> None:
-        near, far = self.hosts
-        near.ip(
-            f"link add dev eth0 mtu {self.mtu} type veth"
-            f" peer name eth0 mtu {self.mtu} netns {far.name}"
-        )
-
-
-class Bridge(Subject):
-    """The kernel's bridge, nothing of netfilter on it."""
-
-    kind = "bridge"
-    most_hosts = 1023
-    _NF = tuple(f"net/bridge/bridge-nf-call-{table}tables" for table in ("ip", "ip6", "arp"))
-
-    def build(self) -> None:
-        switch = self.veths_to_switch()
-        switch.ip(
-            f"link add dev br0 mtu {self.mtu} type bridge stp_state 0 forward_delay 0",
-            *(f"link set dev {port} master br0" for port in self.ports),
-            "link set dev br0 up",
-        )
-        with switch.entered():
-            for name in self._NF:
-                switch.sysctl(name, "0")
-
-    def extra_state(self) -> dict[str, Any]:
-        switch = self.switch
-        assert switch is not None
-        with switch.entered():
-            return {"sysctls": {name: switch.sysctl(name) for name in self._NF}}
-
-
-class Macvlan(Subject):
-    """macvlan devices in bridge mode, on a veth that leads nowhere."""
-
-    kind = "macvlan"
-
-    def build(self) -> None:
-        self.switch = Namespace("sw")
-        self.switch.ip(
-            f"link add dev lower mtu {self.mtu} type veth peer name nowhere mtu {self.mtu}",
-            "link set dev lower up",
-            "link set dev nowhere up",
-            *(
-                f"link add link lower name eth0 mtu {self.mtu} netns {host.name}"
-                " type macvlan mode bridge"
-                for host in self.hosts
-            ),
-        )
-
-
-class RedirectPeer(Subject):
-    """No switch, but what a switch at TC cannot do without: each port's program calls
-    bpf_redirect_peer for the other one. The limit of every one that is built on it."""
-
-    kind = "redirect-peer"
-    most_hosts = 2
-
-    def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
-        super().__init__(hosts, mtu)
-        self._links: list[int] = []
-
-    def build(self) -> None:
-        self.veths_to_switch()
-
-    def attach(self) -> None:
-        assert self.switch is not None
-        with self.switch.entered():
-            one, other = map(socket.if_nametoindex, self.ports)
-            for here, there in ((one, other), (other, one)):
-                program = programs.redirect_peer(there)
-                try:
-                    self._links.append(_bpf.link_create(program, here, _bpf.ATTACH_TCX_INGRESS))
-                finally:
-                    os.close(program)
-
-    def detach(self) -> None:
-        while self._links:
-            os.close(self._links.pop())
-
-
-def _attach(ports: list[str], hook: str) -> None:
-    engine.attach(ports, hook=hook)
-
-
-def _detach() -> None:
-    engine.detach([], every=True)
-
-
-class Vnetx(Subject):
-    """vnetx, attached as a user does it."""
-
-    hook: ClassVar[str]
-
-    def build(self) -> None:
-        self.veths_to_switch()
-
-    def attach(self) -> None:
-        assert self.switch is not None
-        run_in(self.switch, _attach, self.ports, self.hook)
-
-    def detach(self) -> None:
-        if self.switch is not None:
-            run_in(self.switch, _detach)
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"hook": self.hook}
-
-
-class VnetxTc(Vnetx):
-    kind = "vnetx-tc"
-    hook = "tc"
-
-
-class VnetxXdp(Vnetx):
-    kind = "vnetx-xdp"
-    hook = "xdp"
-
-
-class VnetxAuto(Vnetx):
-    kind = "vnetx-auto"
-    hook = "auto"
-
-
-SUBJECTS: dict[str, type[Subject]] = {
-    subject.kind: subject
-    for subject in (Direct, RedirectPeer, Bridge, Macvlan, VnetxTc, VnetxXdp, VnetxAuto)
-}
-
-
-def make(name: str, **options: Any) -> Subject:
-    """A subject by name; ``#n`` after it tells instances of one kind apart.
-
-    Raises:
-        ValueError: there is none of this name.
-    """
-    kind = name.partition("#")[0]
-    if kind not in SUBJECTS:
-        raise ValueError(f"unknown subject '{name}'; there are {', '.join(SUBJECTS)}")
-    return SUBJECTS[kind](**options)
-
-
-def has_leftovers() -> list[str]:
-    """Namespaces of the harness, of whatever process, that exist now."""
-    return sorted(path.name for path in Path("/run/netns").glob("vnetxperf-*"))

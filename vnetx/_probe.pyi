@@ -1,10 +1,24 @@
-from typing import TypedDict
+from typing import Final, TypedDict
+
+BATCH: Final[int]
+LATENCY_CELLS: Final[int]
+LATENCY_FINE: Final[int]
+LATENCY_SHIFT: Final[int]
 
 class Driven(TypedDict):
     histogram: Histogram
     lost: int
     elapsed_ns: int
     cpu_ns: int
+
+class Flooded(TypedDict):
+    sent: int
+    refused: int
+    elapsed_ns: int
+    cpu_ns: int
+
+class Paced(Flooded):
+    late: int
 
 def now_ns() -> int: ...
 def cpu_ns() -> int: ...
@@ -26,6 +40,18 @@ def drive(
 ) -> Driven: ...
 def stream_send(fd: int, chunk: int, until_ns: int) -> tuple[int, int]: ...
 def stream_receive(fd: int, chunk: int, from_ns: int, until_ns: int) -> tuple[int, int, int]: ...
+def read_latency(fd: int) -> Histogram: ...
+def reset_latency(fd: int) -> None: ...
+def flood(fd: int, message: bytes, count: int) -> Flooded: ...
+def pace(
+    fd: int,
+    message: bytes,
+    period_ns: float,
+    count: int,
+    limit_ns: int,
+    stamp_at: int,
+    group: int = 1,
+) -> Paced: ...
 def fdb_fill(
     fd: int,
     first: int,

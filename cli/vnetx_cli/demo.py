@@ -184,28 +184,30 @@ def _stream(lab: Lab) -> None:
 
 def _latency() -> None:
     """TCP request/response beside the kernel's bridge, by the project's harness, in short."""
-    from vnetx_perf import rounds, rr  # type: ignore[import-not-found]  # mypy knows it as `perf`
+    from vnetx_perf import rounds, rr
 
     remark = "# TCP request/response beside the kernel bridge: one core, medians of rounds"
     click.secho(f"\n{remark}", dim=True)
     sys.stdout.flush()
-    result = rounds.run(
-        rr.probe(stream=True),
-        tuple(SUBJECTS),
-        rounds=_ROUNDS,
-        seconds=_ROUND_S,
-        core=max(os.sched_getaffinity(0)),
-        seed=os.getpid(),
-    )
+    with rounds.built(tuple(SUBJECTS)) as (made, failed):
+        figure = rounds.run(
+            rr.probe(stream=True),
+            made,
+            seconds=_ROUND_S,
+            core=max(os.sched_getaffinity(0)),
+            seed=os.getpid(),
+            until=0,
+            least=_ROUNDS,
+        )
     rows = []
     for name, title in SUBJECTS.items():
-        if name in result.failed:
-            raise DemoError(f"measuring {title}: {result.failed[name]}")
-        ratio = result.ratio(name, "bridge")
+        if name not in figure.rows:
+            raise DemoError(f"measuring {title}: {(failed | figure.failed)[name]}")
+        ratio = figure.ratio(name, "bridge")
         rows.append(
             (
                 title,
-                f"{result.estimate(name).value:.1f} µs",
+                f"{figure.estimate(name).value:.1f} µs",
                 "" if ratio is None or name == "bridge" else f"{ratio.value:.2f}",
             )
         )

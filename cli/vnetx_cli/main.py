@@ -19,6 +19,7 @@ COMMANDS = {
     "port": "vnetx_cli.ports:port",
     "fdb": "vnetx_cli.fdb:fdb",
     "stats": "vnetx_cli.stats:stats",
+    "bench": "vnetx_cli.bench:bench",
     "apply": "vnetx_cli.configuration:apply",
     "export": "vnetx_cli.configuration:export",
     "doctor": "vnetx_cli.doctor:doctor",

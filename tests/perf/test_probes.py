@@ -1,14 +1,12 @@
 """Probes: plausible figures and exact accounts. How fast anything is, no test asks."""
 
-import json
 import os
 import socket
 
 import pytest
 
 from vnetx import _bpf
-from vnetx_perf import control, cost, pps, programs, rounds, rr, stream, suite, topology
-from vnetx_perf.stats import Estimate
+from vnetx_perf import control, cost, pps, programs, rr, stream, subjects
 
 pytestmark = pytest.mark.root
 
@@ -17,13 +15,13 @@ CORE = max(os.sched_getaffinity(0))
 
 @pytest.fixture(scope="module")
 def direct():
-    with topology.make("direct") as subject:
+    with subjects.make("direct") as subject:
         yield subject
 
 
 @pytest.fixture(scope="module")
 def bridge():
-    with topology.make("bridge") as subject:
+    with subjects.make("bridge") as subject:
         yield subject
 
 
@@ -68,108 +66,189 @@ def test_rate_of_what_was_seen(looks):
     assert pps._rate(looks) == pytest.approx(10_000)
 
 
-def test_a_stream_flows(direct):
-    sample = stream.measure(direct, None, 0.3, CORE)
+@pytest.mark.parametrize("options", [{}, {"flows": 3}, {"udp": True}], ids=str)
+def test_a_stream_flows(direct, options):
+    probe = stream.probe(**options)
+    with probe.prepare(direct) as pace:
+        for _ in range(2):
+            sample = probe.measure(direct, pace, 0.2, CORE)
     assert sample.value > 0.01
     assert sample.extra["bytes"] > 1 << 20
+    assert 0 < sample.extra["cpu_s_per_gb"] < 1000
+    assert "datagrams" in sample.extra if options.get("udp") else "retransmits" in sample.extra
 
 
+def test_a_stream_without_iperf3_says_the_remedy(direct, monkeypatch):
+    monkeypatch.setattr(stream.shutil, "which", lambda _: None)
+    with pytest.raises(RuntimeError, match="apt install iperf3"):
+        stream.measure(direct, stream.Pace(), 0.1, CORE, udp=False, flows=1)
+
+
+def test_a_stream_that_cannot_connect_ends():
+    with subjects.make("bridge") as subject:
+        subject.hosts[1].ip("link set dev eth0 down", "address flush dev eth0")
+        subject.hosts[0].ip("route add unreachable 198.18.0.2/32")
+        with pytest.raises(RuntimeError, match="iperf3"):
+            stream.measure(subject, stream.Pace(), 0.1, CORE, udp=False, flows=1)
+
+
+def test_offloads_that_are_off_are_named():
+    devices = {
+        "h0/eth0": {"offloads": {"tcp-segmentation-offload": "off"}},
+        "sw/p0": {"offloads": {}},
+    }
+    assert stream.offloads({"devices": devices}) == "h0/eth0 tcp-segmentation-offload off"
+    assert stream.offloads({"devices": {}}) == ""
+
+
+@pytest.mark.parametrize("source", ["live", "packet"])
 @pytest.mark.parametrize("kind", ["direct", "bridge", "vnetx-tc", "vnetx-xdp"])
-def test_every_frame_is_received_or_lost(kind):
-    with topology.make(kind) as subject, pps.prepare(subject) as receiver:
-        sample = pps.measure(subject, receiver, 0.05, CORE)
+def test_every_frame_is_received_or_lost(kind, source):
+    probe = pps.probe(source=source)
+    with subjects.make(kind) as subject, probe.prepare(subject) as receiver:
+        sample = probe.measure(subject, receiver, 0.05, CORE)
     extra = sample.extra
     assert extra["received"] + extra["lost"] == extra["sent"]
     assert 0 < extra["received"] <= extra["sent"]
     assert sample.value > 0
 
 
-def test_frames_that_do_not_arrive_are_lost():
+@pytest.mark.parametrize("source", ["live", "packet"])
+@pytest.mark.parametrize("length", pps.LENGTHS)
+def test_frames_of_each_size_are_counted_and_no_others(bridge, length, source):
+    probe = pps.probe(length, source)
+    assert probe.name == f"pps-{length}" + ("-packet" if source == "packet" else "")
+    with probe.prepare(bridge) as receiver:
+        near, far = bridge.udp()
+        with near, far:
+            near.send(b"of another length")
+            far.settimeout(5)
+            assert far.recv(100) == b"of another length"
+        assert receiver.counter.read() == 0
+        extra = probe.measure(bridge, receiver, 0.02, CORE).extra
+    assert extra["received"] > 0
+
+
+@pytest.mark.parametrize("source", ["live", "packet"])
+def test_frames_that_do_not_arrive_are_lost(source):
     """The bridge's way to the receiver is cut for a while: nothing arrives, and that is said."""
-    with topology.make("bridge") as subject, pps.prepare(subject) as receiver:
+    probe = pps.probe(source=source)
+    with subjects.make("bridge") as subject, probe.prepare(subject) as receiver:
         subject.switch.ip("link set dev p1 down")
         with pytest.raises(RuntimeError, match=r"none of \d+ frames arrived"):
-            pps.measure(subject, receiver, 0.02, CORE)
+            probe.measure(subject, receiver, 0.02, CORE)
 
 
-def test_frames_have_right_checksums():
-    frame = pps.udp_frame(0, 1)
-    assert len(frame) == pps.LENGTH
+@pytest.mark.parametrize("source", ["live", "packet"])
+def test_some_lost_frames_are_counted(direct, source):
+    """One of ten is dropped before it is counted."""
+    probe = pps.probe(source=source)
+    with (
+        pps.attached(programs.lossy(10, pps.LENGTH), direct.hosts[1]),
+        probe.prepare(direct) as receiver,
+    ):
+        extra = probe.measure(direct, receiver, 0.05, CORE).extra
+    assert extra["lost"] == extra["sent"] // 10 > 0
+
+
+def test_a_device_that_takes_no_xdp_frames_says_so():
+    with subjects.make("macvlan") as subject:
+        probe = pps.probe(source="live")
+        with pytest.raises(RuntimeError, match="takes no XDP frames"), probe.prepare(subject):
+            pass
+        probe = pps.probe(source="packet")
+        with probe.prepare(subject) as receiver:
+            assert probe.measure(subject, receiver, 0.02, CORE).extra["received"] > 0
+
+
+def test_frames_that_came_before_anyone_looked_are_received():
+    class Done:
+        def done(self):
+            return True
+
+    class Counted:
+        def read(self):
+            return 100
+
+    seen = pps._watch(Counted(), Done(), 100, (0, 0))
+    assert seen[-1][1] - seen[0][1] == 100
+
+
+@pytest.mark.parametrize("kind", ["direct", "bridge"])
+def test_live_frames_leave_offloads_as_they_were(kind):
+    with subjects.make(kind) as subject:
+        port = (subject.switch, "p0") if subject.switch else (subject.hosts[1], "eth0")
+        with port[0].entered():
+            before = pps._gro(port[1])
+            with pps.prepare(subject, source="live"):
+                assert pps._gro(port[1]) == "on"
+            assert pps._gro(port[1]) == before == "off"
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected", "result"),
+    [([5], 5, 5), ([1, 2, 5, 9], 5, 5), ([1, 2, 2, 2], 5, 2), ([0], 5, 0)],
+)
+def test_a_count_settles_when_all_is_there_or_no_more_comes(monkeypatch, counts, expected, result):
+    monkeypatch.setattr(pps, "QUIET_S", 0.02)
+    left = list(counts)
+    assert pps.settled(lambda: left.pop(0) if len(left) > 1 else left[0], expected) == result
+
+
+@pytest.mark.parametrize("length", pps.LENGTHS)
+def test_frames_have_right_checksums(length):
+    near, far = bytes([2, 0, 0, 0, 0, 1]), bytes([2, 0, 0, 0, 0, 2])
+    frame = pps.udp_frame(near, far, length)
+    assert len(frame) == length
+    assert (frame[:6], frame[6:12]) == (far, near)
     assert pps._checksum(frame[14:34]) == 0
     pseudo = frame[26:34] + bytes([0, 17]) + frame[38:40] + frame[34:]
     assert pps._checksum(pseudo) == 0
+    without = pps.udp_frame(near, far, length, checksum=False)
+    assert without == frame[:40] + bytes(2) + frame[42:]
 
 
 def test_costs_of_all_paths_are_told():
-    values = cost.run(quick=True, core=CORE, seed=1, sizes=(10, 1000), ports=(2, 100))
+    figures = {each.name: each for each in cost.paths(rounds=3, repeat=2000, core=CORE, seed=1)}
     for hook in cost.HOOKS:
-        for name in (f"{hook}: known unicast", f"{hook}: drop: same port"):
-            assert len(values[name]) >= 5
-        assert f"{hook}: FDB of 1,000, random" in values
-        assert f"{hook}: 100 ports, hot" in values
-    assert not any(name.endswith("idle") for name in values)
+        rows = figures[f"cost-{hook}"].rows
+        for name in ("known unicast", "drop: same port", "source learned", "source moved"):
+            assert len(rows[name].values) == 3
+        assert not {"empty", "draw"} & rows.keys(), "what is taken off is no path"
+    assert "flooded to 3 ports" in figures["cost-tc"].rows
 
 
-def test_commands_are_timed():
-    taken, failed = control.run(rounds=1, seed=1, only=["attach, loaded", "--help"])
-    assert not failed
-    assert all(0 < value < 60 for values in taken.values() for value in values)
+def test_costs_by_size_are_curves():
+    made = cost.scale(rounds=3, repeat=2000, core=CORE, seed=1, sizes=(10, 1000), ports=(2, 100))
+    figures = {each.name: each for each in made}
+    row = figures["scale-fdb"].rows["tc random · 1,000"]
+    assert (row.x, row.series, len(row.values)) == (1000, "tc random", 3)
+    series = {row.series for row in figures["scale-fdb"].rows.values()}
+    assert series == {"tc hot", "tc random", "xdp hot", "xdp random", "one bare look-up"}
+    assert {row.x for row in figures["scale-ports"].rows.values()} == {2, 100}
 
 
-def test_rounds_interleave_and_report(monkeypatch):
-    probe = rounds.Probe(
-        "fake", "a fake", "µs", True, lambda subject, _h, _s, _c: rounds.Sample(subject.figure)
-    )
-
-    class Fake:
-        def __init__(self, figure):
-            self.figure = figure
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def state(self):
-            return {}
-
-    def make(name):
-        if name == "broken":
-            raise ValueError("no such module")
-        return Fake({"direct": 8.0, "bridge": 10.0, "bridge#2": 10.0}[name])
-
-    monkeypatch.setattr(rounds.topology, "make", make)
-    result = rounds.run(
-        probe, ["direct", "bridge", "bridge#2", "broken"], rounds=7, seconds=0, core=CORE, seed=3
-    )
-    assert result.ratio("direct", "bridge") == Estimate(0.8, 0.8, 0.8)
-    assert result.noise() == 0
-    assert result.failed == {"broken": "ValueError: no such module"}
-    assert len({tuple(order) for order in result.orders}) > 1
-    assert all(sorted(order) == ["bridge", "bridge#2", "direct"] for order in result.orders)
-    document = json.loads(json.dumps(result.to_json()))
-    assert document["subjects"]["direct"]["values"] == [8.0] * 7
+def test_a_path_that_is_not_taken_is_an_error(monkeypatch):
+    monkeypatch.setattr(cost, "_FORWARDED", {"tc": 0, "xdp": 0})
+    with pytest.raises(RuntimeError, match="known unicast: the program's verdict is"):
+        list(cost.paths(rounds=1, repeat=100, core=CORE, seed=1))
 
 
-def test_a_target_says_when_it_cannot_be_sure():
-    target = suite.Target("", True, 0.9)
-    assert target.verdict(Estimate(0.8, 0.7, 0.85)) == "holds"
-    assert target.verdict(Estimate(0.88, 0.8, 0.95)) == "holds ?"
-    assert target.verdict(Estimate(1.0, 0.95, 1.1)) == "MISSED"
+@pytest.mark.slow
+def test_commands_are_timed_beside_the_kernels_own():
+    (figure,) = control.figure(rounds=1, seed=1, many=3, entries=100)
+    assert not figure.failed
+    assert {
+        "attach, cold", "attach, loaded", "detach", "ip link set master", "fdb show", "--help",
+        "fdb load, 100 entries", "bridge -batch, 100 entries",
+        "apply, 3 ports", "ip -batch link set master, 3 ports",
+    } <= figure.rows.keys()  # fmt: skip
+    assert all(0 < value < 60 for row in figure.rows.values() for value in row.values)
 
 
-def test_the_suite_writes_every_value(tmp_path, capsys):
-    out = tmp_path / "report.json"
-    assert suite.main(["cost", "--quick", "--seed", "5", "--json-out", str(out)]) == 0
-    document = json.loads(out.read_text())
-    assert document["seed"] == 5
-    assert document["machine"]["kernel"] == os.uname().release
-    assert document["cost"]["tc: known unicast"]
-    assert "known unicast" in capsys.readouterr().out
-
-
-def test_unknown_probes_are_refused(capsys):
-    with pytest.raises(SystemExit):
-        suite.main(["speed"])
-    assert "there are rr, stream" in capsys.readouterr().err
+def test_a_command_that_fails_says_why(monkeypatch):
+    monkeypatch.setattr(control, "command", lambda: ["/bin/false"])
+    monkeypatch.setattr(control._Stage, "remove", lambda self: self.namespace.delete())
+    (figure,) = control.figure(rounds=1, seed=1, only=["--help"])
+    assert not figure.rows
+    assert set(figure.failed) == {"--help"}

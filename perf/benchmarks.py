@@ -1,0 +1,166 @@
+"""What can be measured, by the names of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vnetx_perf import control, cost, oneway, paced, pps, rr, stream
+from vnetx_perf.figures import Figure, Target
+from vnetx_perf.session import Benchmark, Level, Session
+
+_SIZES = (60, 128, 512, 1514)
+_FLOWS = 4
+#: Shares of the slowest subject's rate at which latency under load is taken: of all subjects at
+#: the same absolute rate.
+_LOADS = (10, 50, 90)
+_SEARCH_S = 0.35
+_SOME_LOSS = 0.005
+_ONE_CORE = "this process has one core, and the server wants another"
+_QUICK = "left out by --quick"
+
+
+def _rr(session: Session) -> Iterator[Figure]:
+    seconds = session.pick(0.08, 0.12, 0.2)
+    yield session.paired("rr", rr.probe(True), seconds, 0.4)
+    yield session.paired("rr", rr.probe(False), seconds, 0.3)
+    if session.level == "quick":
+        session.skip("rr-tcp-2core", _QUICK)
+    elif session.other_core is None:
+        session.skip("rr-tcp-2core", _ONE_CORE)
+    else:
+        yield session.paired("rr", rr.probe(True, other_core=session.other_core), seconds, 0.3)
+
+
+def _oneway(session: Session) -> Iterator[Figure]:
+    yield session.paired("oneway", oneway.probe(), session.pick(0.08, 0.12, 0.2))
+
+
+def _pps(session: Session) -> Iterator[Figure]:
+    sizes = _SIZES[:1] if session.level == "quick" else _SIZES
+    live = {n: s for n, s in session.made.items() if s.takes_live_frames}
+    share = 1 / (len(sizes) + 1)
+    for size in sizes:
+        yield session.paired("pps", pps.probe(size, "live"), 0.08, share, made=live)
+    yield session.paired("pps", pps.probe(_SIZES[0], "packet"), 0.08, share)
+    for size in _SIZES[len(sizes) :]:
+        session.skip(pps.probe(size, "live").name, _QUICK)
+
+
+def _rate(session: Session) -> Iterator[Figure]:
+    for loss in (0.0, _SOME_LOSS):
+        yield session.paired("rate", paced.probe(loss), _SEARCH_S, 0.5, least=3)
+
+
+def _load(session: Session) -> Iterator[Figure]:
+    probe = paced.probe(_SOME_LOSS)
+    search = session.done.get(probe.name)
+    if search is None:
+        search = session.paired("load", probe, _SEARCH_S, 0, least=1)
+        yield search
+    if not search.rows:
+        session.skip("load", "no subject has a rate: " + "; ".join(search.failed.values()))
+        return
+    slowest = min(search.estimate(name).value for name in search.rows) * 1e6
+    for load in _LOADS:
+        probe = paced.loaded_probe(slowest * load / 100, f"{load}%")
+        yield session.paired("load", probe, session.pick(0.08, 0.1, 0.2), 1 / len(_LOADS))
+
+
+def _burst(session: Session) -> Iterator[Figure]:
+    yield session.paired("burst", paced.burst_probe(), 0.1)
+
+
+def _stream(session: Session) -> Iterator[Figure]:
+    seconds = session.pick(0.15, 0.15, 0.5)
+    probes = [stream.probe(), stream.probe(flows=_FLOWS), stream.probe(udp=True)]
+    if session.level == "quick":
+        for left in probes[1:]:
+            session.skip(left.name, _QUICK)
+        del probes[1:]
+    for probe in probes:
+        figure = session.paired("stream", probe, seconds, 1 / len(probes))
+        for name, row in figure.rows.items():
+            told = (row.note, stream.offloads(session.made[name].state()))
+            row.note = "; ".join(filter(None, told))
+        yield figure
+
+
+def _cost(session: Session) -> Iterator[Figure]:
+    rounds, repeat = session.pick(7, 15, 31), session.pick(20_000, 50_000, 100_000)
+    yield from cost.paths(
+        rounds=int(rounds), repeat=int(repeat), core=session.core, seed=session.seed
+    )
+
+
+def _scale(session: Session) -> Iterator[Figure]:
+    quick = session.level == "quick"
+    yield from cost.scale(
+        rounds=int(session.pick(5, 11, 31)),
+        repeat=int(session.pick(10_000, 50_000, 100_000)),
+        core=session.core,
+        seed=session.seed,
+        sizes=cost.FDB_SIZES[::5] if quick else cost.FDB_SIZES,
+        ports=cost.PORT_COUNTS[::3] if quick else cost.PORT_COUNTS,
+    )
+
+
+def _control(session: Session) -> Iterator[Figure]:
+    yield from control.figure(
+        rounds=int(session.pick(3, 5, 9)),
+        seed=session.seed,
+        many=int(session.pick(0, 50, 1000)),
+        entries=int(session.pick(0, 50_000, 50_000)),
+        until=session.until(),
+        progress=session.progress,
+    )
+
+
+def _seconds(quick: float, default: float, thorough: float) -> dict[Level, float]:
+    return {"quick": quick, "default": default, "thorough": thorough}
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    each.name: each
+    for each in (
+        Benchmark("rr", "request and response over TCP and UDP sockets: latency, rate, CPU",
+                  _rr, _seconds(16, 50, 300)),
+        Benchmark("oneway", "latency of a frame in the kernel alone",
+                  _oneway, _seconds(5, 15, 60)),
+        Benchmark("pps", "frames a second, by size and by source",
+                  _pps, _seconds(9, 38, 300)),
+        Benchmark("rate", "highest rate without loss, and with 0.5 % of it (RFC 2544)",
+                  _rate, _seconds(0, 45, 180)),
+        Benchmark("load", "latency under 10, 50 and 90 % of the slowest one's rate",
+                  _load, _seconds(0, 20, 120)),
+        Benchmark("burst", "latency and loss of bursts",
+                  _burst, _seconds(0, 8, 60)),
+        Benchmark("stream", "TCP and UDP streams by iperf3",
+                  _stream, _seconds(9, 45, 300)),
+        Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
+                  _cost, _seconds(4, 8, 60), wants_subjects=False),
+        Benchmark("scale", "cost against the size of the FDB and the number of ports",
+                  _scale, _seconds(0, 12, 90), wants_subjects=False),
+        Benchmark("control", "how long commands take, beside the kernel's own",
+                  _control, _seconds(6, 25, 300), wants_subjects=False),
+    )
+}  # fmt: skip
+
+_FLAT = 1.15
+
+
+def _flat(series: str, small: str, large: str) -> dict[str, tuple[Target, ...]]:
+    return {f"{series} · {large}": (Target("≤", _FLAT, f"{series} · {small}"),)}
+
+
+#: What figures have to show: targets by figure and row.
+TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
+    "rr-tcp": {"vnetx-tc": (Target("≤", 0.90, "bridge"), Target("≤", 1.08, "direct"))},
+    "stream-tcp": {"vnetx-tc": (Target("≥", 1.0, "bridge"),)},
+    "pps-60": {
+        "vnetx-tc": (Target("≥", 1.5, "bridge"),),
+        "vnetx-xdp": (Target("≥", 1.8, "bridge"),),
+    },
+    "scale-fdb": _flat("tc hot", "10", "1,000,000") | _flat("xdp hot", "10", "1,000,000"),
+    "scale-ports": _flat("tc hot", "2", "1,000") | _flat("xdp hot", "2", "1,000"),
+    "control": control.TARGETS,
+}

@@ -1,0 +1,386 @@
+"""The kinds of subjects: what carries the frames from host to host, built from one description.
+
+A machine that cannot have a kind is told by :meth:`Subject.missing`, and how it is set up where
+it is there by :meth:`Subject.state`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Any, ClassVar
+
+from vnetx import doctor, engine
+from vnetx_perf import hooks, namespaces, programs, requirements
+from vnetx_perf.namespaces import Namespace, run_in
+from vnetx_perf.openvswitch import Daemons
+from vnetx_perf.requirements import Tool
+from vnetx_perf.topology import Subject
+
+#: Of the device that macvlan and ipvlan devices are on.
+_PARENT_MAC = bytes([0x02, 0x00, 0x5E, 0xFF, 0, 0])
+
+# ---------------------------------------------------------------- limits
+
+
+class Direct(Subject):
+    """One veth pair and nothing between: the limit."""
+
+    kind = "direct"
+    title = "bare veth pair, no switch"
+    limit = True
+    most_hosts = 2
+
+    def build(self) -> None:
+        near, far = self.hosts
+        near.ip(
+            f"link add dev eth0 mtu {self.mtu} type veth"
+            f" peer name eth0 mtu {self.mtu} netns {far.name}"
+        )
+
+
+class RedirectPeer(Subject):
+    """No switch, but what a switch at TC cannot do without: each port's program calls
+    bpf_redirect_peer for the other one. The limit of every one that is built on it."""
+
+    kind = "redirect-peer"
+    title = "bpf_redirect_peer alone"
+    limit = True
+    most_hosts = 2
+
+    def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
+        super().__init__(hosts, mtu)
+        self._attached = contextlib.ExitStack()
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or _lacks_redirect_peer()
+
+    def build(self) -> None:
+        self.veths_to_switch()
+
+    def attach(self) -> None:
+        assert self.switch is not None
+        with self.switch.entered():
+            one, other = map(socket.if_nametoindex, self.ports)
+            for here, there in ((one, other), (other, one)):
+                program = programs.redirect_peer(there)
+                self._attached.callback(os.close, program)
+                self._attached.enter_context(hooks.tc_program(program, here, "ingress"))
+
+    def detach(self) -> None:
+        self._attached.close()
+
+
+def _lacks_redirect_peer() -> str:
+    try:
+        os.close(programs.redirect_peer(1))
+    except OSError as error:
+        return f"this kernel takes no program with bpf_redirect_peer ({error.strerror})"
+    return ""
+
+
+# ---------------------------------------------------------------- the kernel's
+
+
+class Bridge(Subject):
+    """The kernel's bridge, nothing of netfilter on it."""
+
+    kind = "bridge"
+    title = "kernel bridge"
+    most_hosts = 1023
+    devices = ("veth", "bridge")
+    #: Whether frames go through iptables, ip6tables and arptables.
+    netfilter: ClassVar[bool] = False
+
+    def build(self) -> None:
+        switch = self.veths_to_switch()
+        self.inner = ["br0"]
+        switch.ip(
+            f"link add dev br0 mtu {self.mtu} type bridge stp_state 0 forward_delay 0",
+            *(f"link set dev {port} master br0" for port in self.ports),
+            "link set dev br0 up",
+        )
+        with switch.entered():
+            for name in requirements.BRIDGE_NETFILTER:
+                switch.sysctl(name, str(int(self.netfilter)))
+
+    def extra_state(self) -> dict[str, Any]:
+        switch = self.switch
+        assert switch is not None
+        with switch.entered():
+            names = requirements.BRIDGE_NETFILTER
+            return {"sysctls": {name: switch.sysctl(name) for name in names}}
+
+
+class BridgeNetfilter(Bridge):
+    """The kernel's bridge as Docker and Kubernetes want it: its IP and ARP frames pass
+    netfilter's hooks, which have no rules here."""
+
+    kind = "bridge+nf"
+    title = "kernel bridge, bridge-nf-call-iptables"
+    netfilter = True
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or requirements.lacks_bridge_netfilter()
+
+
+class _OnParent(Subject):
+    """Devices on one parent, a veth that leads nowhere. They have no ndo_xdp_xmit."""
+
+    takes_live_frames = False
+    #: What ip-link(8) takes after "type".
+    options: ClassVar[str]
+
+    def build(self) -> None:
+        self.switch = Namespace("sw")
+        self.inner = ["lower"]
+        self.switch.ip(
+            f"link add dev lower address {_PARENT_MAC.hex(':')} mtu {self.mtu}"
+            f" type veth peer name nowhere mtu {self.mtu}",
+            "link set dev lower up",
+            "link set dev nowhere up",
+            *(
+                f"link add link lower name eth0 mtu {self.mtu} netns {host.name}"
+                f" type {self.options}"
+                for host in self.hosts
+            ),
+        )
+
+
+class Macvlan(_OnParent):
+    """macvlan devices in bridge mode."""
+
+    kind = "macvlan"
+    title = "macvlan, bridge mode"
+    devices = ("veth", "macvlan")
+    options = "macvlan mode bridge"
+
+
+class _Ipvlan(_OnParent):
+    """ipvlan devices in bridge mode: all have their parent's MAC address."""
+
+    devices = ("veth", "ipvlan")
+
+    def mac(self, index: int) -> bytes:  # noqa: ARG002
+        return _PARENT_MAC
+
+    def link_options(self, index: int) -> str:  # noqa: ARG002
+        return ""
+
+
+class IpvlanL2(_Ipvlan):
+    """ipvlan in L2 mode: hosts have neighbours, frames are told apart by IP address."""
+
+    kind = "ipvlan-l2"
+    title = "ipvlan, L2 mode"
+    options = "ipvlan mode l2 bridge"
+
+
+class IpvlanL3(_Ipvlan):
+    """ipvlan in L3 mode: no ARP, the parent routes."""
+
+    kind = "ipvlan-l3"
+    title = "ipvlan, L3 mode"
+    options = "ipvlan mode l3 bridge"
+
+    def neighbours(self, index: int) -> list[int]:  # noqa: ARG002
+        return []
+
+
+# ---------------------------------------------------------------- Open vSwitch
+
+
+_OVS_COMMANDS = ("ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-appctl")
+
+
+class _OpenVswitch(Subject):
+    """Open vSwitch as it comes, a learning switch: one bridge whose only flow is NORMAL."""
+
+    tools = (
+        *Subject.tools,
+        Tool("genl", "iproute2"),
+        Tool("setpriv", "util-linux"),
+        *(Tool(command, "openvswitch-switch", "Open vSwitch") for command in _OVS_COMMANDS),
+    )
+    datapath: ClassVar[str]
+    #: Of the database's Open_vSwitch.other_config.
+    settings: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
+        super().__init__(hosts, mtu)
+        self._daemons: Daemons | None = None
+
+    def build(self) -> None:
+        self.veths_to_switch()
+
+    def attach(self) -> None:
+        assert self.switch is not None
+        self._daemons = Daemons(self.switch, self.settings)
+        self._daemons.vsctl(
+            "add-br", "br0", "--", "set", "bridge", "br0",
+            f"datapath_type={self.datapath}", "fail_mode=standalone",
+            *(word for port in self.ports for word in ("--", "add-port", "br0", port)),
+        )  # fmt: skip
+        self._check()
+
+    def _check(self) -> None:
+        """ovs-vsctl succeeds also where ovs-vswitchd could not do what the database says."""
+        assert self._daemons is not None
+        failed = self._daemons.vsctl(
+            "--bare", "--columns=name,error", "find", "Interface", "error!=[]"
+        )
+        if failed:
+            raise RuntimeError(f"Open vSwitch: {' '.join(failed.split())}")
+
+    def detach(self) -> None:
+        if self._daemons is not None:
+            self._daemons.stop()
+            self._daemons = None
+
+    def pin(self, core: int) -> None:
+        assert self._daemons is not None
+        self._daemons.pin(core)
+
+    def extra_state(self) -> dict[str, Any]:
+        daemons = self._daemons
+        assert daemons is not None
+        return {
+            "ovs": {
+                "version": daemons.appctl("version").splitlines()[0].rpartition(" ")[2],
+                # As in "system@ovs-system: hit:0 missed:0", what there is and not what was asked.
+                "datapath": daemons.appctl("dpif/show").partition("@")[0],
+                "settings": daemons.vsctl("get", "Open_vSwitch", ".", "other_config"),
+            }
+        }
+
+
+class Ovs(_OpenVswitch):
+    """Open vSwitch with the kernel's datapath; ovs-vswitchd sees the first frame of a flow."""
+
+    kind = "ovs"
+    title = "Open vSwitch, kernel datapath"
+    datapath = "system"
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or requirements.lacks_netlink_family(
+            "ovs_datapath", "Open vSwitch datapath", "openvswitch"
+        )
+
+
+class OvsUser(_OpenVswitch):
+    """Open vSwitch with its userspace datapath: ovs-vswitchd forwards, through AF_PACKET.
+
+    With userspace-tso-enable, which is experimental and off by default: without it this
+    datapath takes no frame whose checksum is left to the device, as a veth's is, and the hosts
+    would need their offloads off, which no other kind asks for.
+    """
+
+    is_process = True
+    kind = "ovs-user"
+    title = "Open vSwitch, userspace datapath"
+    devices = ("veth", "tap")
+    datapath = "netdev"
+    settings: ClassVar[dict[str, str]] = {"userspace-tso-enable": "true"}
+
+
+# ---------------------------------------------------------------- vnetx
+
+
+def _attach(ports: list[str], hook: str) -> None:
+    engine.attach(ports, hook=hook)
+
+
+def _detach() -> None:
+    engine.detach([], every=True)
+
+
+class Vnetx(Subject):
+    """vnetx, attached as a user does it."""
+
+    hook: ClassVar[str]
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or _doctor()
+
+    def build(self) -> None:
+        self.veths_to_switch()
+
+    def attach(self) -> None:
+        assert self.switch is not None
+        run_in(self.switch, _attach, self.ports, self.hook)
+
+    def detach(self) -> None:
+        if self.switch is not None:
+            run_in(self.switch, _detach)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"hook": self.hook}
+
+
+class VnetxTc(Vnetx):
+    kind = "vnetx-tc"
+    title = "vnetx, TC"
+    hook = "tc"
+
+
+class VnetxXdp(Vnetx):
+    kind = "vnetx-xdp"
+    title = "vnetx, XDP"
+    hook = "xdp"
+
+
+class VnetxAuto(Vnetx):
+    kind = "vnetx-auto"
+    title = "vnetx, auto"
+    hook = "auto"
+
+
+def _doctor() -> str:
+    """What `vnetx doctor` finds failing of the machine; other switches' state is no matter."""
+    for check in doctor.checks():
+        if check.status == "fail" and not check.name.startswith("switch "):
+            return f"{check.name}: {check.detail}: {check.remedy}"
+    return ""
+
+
+# ---------------------------------------------------------------- all
+
+SUBJECTS: dict[str, type[Subject]] = {
+    subject.kind: subject
+    for subject in (
+        Direct,
+        RedirectPeer,
+        Bridge,
+        BridgeNetfilter,
+        Macvlan,
+        IpvlanL2,
+        IpvlanL3,
+        Ovs,
+        OvsUser,
+        VnetxTc,
+        VnetxXdp,
+        VnetxAuto,
+    )
+}
+
+
+def make(name: str, **options: Any) -> Subject:
+    """A subject by name; ``#n`` after it tells instances of one kind apart.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    kind = name.partition("#")[0]
+    if kind not in SUBJECTS:
+        raise ValueError(f"unknown subject '{name}'; there are {', '.join(SUBJECTS)}")
+    return SUBJECTS[kind](**options)
+
+
+def has_leftovers() -> list[str]:
+    """Names of what the harness has made, in whatever process, and that exists now."""
+    return [path.name for path in namespaces.existing()]
