@@ -135,7 +135,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("burst", "latency and loss of bursts",
                   _burst, _seconds(0, 8, 60)),
         Benchmark("stream", "TCP and UDP streams by iperf3",
-                  _stream, _seconds(9, 45, 300)),
+                  _stream, _seconds(9, 38, 300)),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),
         Benchmark("scale", "cost against the size of the FDB and the number of ports",

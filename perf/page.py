@@ -457,7 +457,7 @@ def _dots(figure: Mapping[str, Any], names: _Names) -> str:
         return ""
     low_is_better = figure["lower_is_better"]
     ends = [end for dot in drawn for end in (dot.low, dot.high)]
-    log = charts.spread_wide(ends, 4 if base else 20)
+    log = charts.spread_wide(ends, 2 if base else 20)
     against = f"relative to {_label(figure, base, names)}" if base else ""
     told = "; ".join(f"{dot.label} {dot.text} {dot.remark}".strip() for dot in drawn)
     return charts.dots(

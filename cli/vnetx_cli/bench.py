@@ -40,10 +40,13 @@ class _Names(click.ParamType[str]):
 class _BenchGroup(click.Group):
     """`bench NAME…` is `bench run NAME…`: what is no command of the group is measured."""
 
+    def with_default(self, args: list[str]) -> list[str]:
+        """The arguments with the command that they mean."""
+        asks = {"-h", "--help"} & set(args)
+        return args if asks or (args and args[0] in self.commands) else [_RUN, *args]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not {"-h", "--help"} & set(args) and (not args or args[0] not in self.commands):
-            args = [_RUN, *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, self.with_default(args))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name != _RUN]

@@ -92,6 +92,7 @@ def parse(
 ) -> None:
     """Resolves a command and converts its arguments; nothing is run, no file is opened."""
     ctx = click.Context(command, info_name=name, parent=parent)
+    args = getattr(command, "with_default", list)(args)
     options, rest, _ = command.make_parser(ctx).parse_args(list(args))
     for param in command.params:
         if _given(value := options.get(param.name)) and not isinstance(param.type, click.File):
