@@ -5,6 +5,7 @@
  */
 #include "ctx/skb.h"
 #include "lib/eth.h"
+#include "lib/tag.h"
 #include "lib/switch.h"
 #include "lib/port.h"
 #include "lib/stats.h"
@@ -13,26 +14,29 @@
 #include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
+#include "lib/vlan.h"
 #include "lib/relay.h"
 #include "lib/mtu.h"
 #include "lib/flow.h"
 #include "lib/egress.h"
 #include "lib/send.h"
+#include "lib/flood_rule.h"
+#include "lib/flood_vlan.h"
 #include "lib/flood.h"
 
 /* Another frame of a known flow. */
-static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
+static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
 	const __u32 count = ctx_frames(ctx);
 	const __u32 refusal = flow_check(ctx, flow, len);
 
 	stats_rx(flow->in, count, len);
+	stats_vlan_rx(flow->vid, count, len);
 	if (unlikely(refusal)) {
 		stats_reason(flow->out, refusal, count);
 		return CTX_DROP;
 	}
-	stats_tx(flow->out, count, len);
-	return send_flow(ctx, flow);
+	return send_flow(ctx, flow, len, count, tci);
 }
 
 /* A frame that has to be decided on, from port @index. */
@@ -51,6 +55,7 @@ static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 	decision = frame_parse(ctx, &frame);
 	if (likely(decision == VNETX_OK)) {
 		decision = relay(sw, in, &frame);
+		stats_vlan_rx(frame.vid, frame.count, frame.len);
 		relay_notice(&frame);
 	}
 
@@ -71,14 +76,15 @@ int vnetx_tc_ingress(struct __sk_buff *ctx)
 {
 	const struct vnetx_flow *flow;
 	__u32 len = ctx_len(ctx);
+	__u16 tci = 0;
 
 	if (unlikely(ctx->tc_index == VNETX_SWITCHED)) {
 		ctx->tc_index = 0;
 		return CTX_PASS;
 	}
-	flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len);
+	flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len, &tci);
 	if (likely(flow))
-		return tc_flow(ctx, flow, len);
+		return tc_flow(ctx, flow, len, tci);
 	return tc_switch(ctx, port_of(ctx_ifindex(ctx)), HOOK_INGRESS);
 }
 
@@ -87,14 +93,15 @@ int vnetx_tc_egress(struct __sk_buff *ctx)
 	const struct vnetx_flow *flow;
 	const struct vnetx_port *wire;
 	__u32 len = ctx_len(ctx);
+	__u16 tci = 0;
 
 	if (ctx->tc_index == VNETX_SWITCHED) {
 		ctx->tc_index = 0;
 		return CTX_PASS;
 	}
-	flow = flow_find(ctx, egress_device(ctx, HOOK_EGRESS), len);
+	flow = flow_find(ctx, egress_device(ctx, HOOK_EGRESS), len, &tci);
 	if (likely(flow))
-		return tc_flow(ctx, flow, len);
+		return tc_flow(ctx, flow, len, tci);
 	wire = port_get(port_of(ctx_ifindex(ctx)));
 	if (unlikely(!wire || !wire->twin))
 		return CTX_PASS;
@@ -104,4 +111,9 @@ int vnetx_tc_egress(struct __sk_buff *ctx)
 int vnetx_flood(struct __sk_buff *ctx)
 {
 	return flood(ctx);
+}
+
+int vnetx_flood_vlan(struct __sk_buff *ctx)
+{
+	return flood_vlan(ctx);
 }

@@ -7,6 +7,7 @@
  */
 #include "ctx/xdp.h"
 #include "lib/eth.h"
+#include "lib/tag.h"
 #include "lib/switch.h"
 #include "lib/port.h"
 #include "lib/stats.h"
@@ -14,6 +15,7 @@
 #include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
+#include "lib/vlan.h"
 #include "lib/relay.h"
 #include "lib/mtu.h"
 #include "lib/flow.h"
@@ -22,6 +24,7 @@
 static __always_inline void xdp_completed(const struct frame *frame)
 {
 	stats_rx(frame->in, frame->count, frame->len);
+	stats_vlan_rx(frame->vid, frame->count, frame->len);
 	relay_notice(frame);
 }
 
@@ -32,16 +35,24 @@ static __always_inline int xdp_drop(const struct frame *frame, __u32 port, __u32
 	return XDP_DROP;
 }
 
-/* Native XDP: to devices that take frames by ndo_xdp_xmit, in bulk. */
-static __always_inline int xdp_send(const struct vnetx_flow *flow, __u32 len)
+/*
+ * Native XDP: to devices that take frames by ndo_xdp_xmit, in bulk.  A driver
+ * that leaves no room for a tag leaves the frame to TC.
+ */
+static __always_inline int xdp_send(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
+	if (unlikely(flow->how & EGRESS_RETAG) && egress_retag(ctx, flow, tci))
+		return XDP_PASS;
 	stats_rx(flow->in, 1, len);
+	stats_vlan_rx(flow->vid, 1, len);
+	len = egress_len(flow, len);
 	/* A device that goes takes its place in the devmap with it. */
 	if (unlikely(bpf_redirect_map(VNETX_MAP(DEVMAP), flow->out, XDP_DROP) != XDP_REDIRECT)) {
 		stats_reason(flow->out, VNETX_EGRESS_GONE, 1);
 		return XDP_DROP;
 	}
 	stats_tx(flow->out, 1, len);
+	stats_vlan_tx(flow->vid, 1, len);
 	return XDP_REDIRECT;
 }
 
@@ -49,11 +60,11 @@ static __always_inline int xdp_send(const struct vnetx_flow *flow, __u32 len)
  * Another frame of a known flow.  What looks too large is TC's: two tags on top
  * of the MTU are too much for ndo_xdp_xmit, and not for an skb.
  */
-static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
+static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
 	if (!(flow->how & VNETX_FLOW_XDP) || flow_check(ctx, flow, len))
 		return XDP_PASS;
-	return xdp_send(flow, len);
+	return xdp_send(ctx, flow, len, tci);
 }
 
 /* Known unicast that has just been decided on. */
@@ -72,8 +83,10 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	if (unlikely(refusal))
 		return xdp_drop(frame, frame->out, refusal);
 	flow = egress_decide(ctx, in, out, frame, HOOK_INGRESS);
+	if (!(flow.how & VNETX_FLOW_XDP))
+		return XDP_PASS;
 	relay_notice(frame);
-	return xdp_send(&flow, frame->len);
+	return xdp_send(ctx, &flow, frame->len, frame->tag.tci);
 }
 
 /*
@@ -114,14 +127,16 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 int vnetx_xdp(struct xdp_md *ctx)
 {
 	const __u32 len = ctx_len(ctx);
-	const struct vnetx_flow *flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len);
+	const struct vnetx_flow *flow;
 	const struct vnetx_switch *sw;
 	const struct vnetx_port *in;
 	struct frame frame = { .epoch = epoch_now(), .len = len };
+	__u16 tci = 0;
 	int verdict;
 
+	flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len, &tci);
 	if (likely(flow))
-		return xdp_flow(ctx, flow, len);
+		return xdp_flow(ctx, flow, len, tci);
 	sw = switch_get();
 	frame.in = port_of(ctx_ifindex(ctx));
 	in = port_get(frame.in);
@@ -134,6 +149,7 @@ int vnetx_xdp(struct xdp_md *ctx)
 /*
  * Generic XDP runs on every frame that enters the stack by the device.  Where
  * TC sends frames to the host through it, they cannot be told from the wire's.
+ * Tags are TC's: it has them beside the data.
  */
 int vnetx_xdp_generic(struct xdp_md *ctx)
 {
@@ -142,7 +158,7 @@ int vnetx_xdp_generic(struct xdp_md *ctx)
 	const struct vnetx_port *in = port_get(frame.in);
 	int verdict;
 
-	if (unlikely(!sw || !in) || in->twin)
+	if (unlikely(!sw || !in) || in->twin || (in->flags & VNETX_PORT_VLAN))
 		return XDP_PASS;
 	verdict = xdp_relay(ctx, sw, in, &frame);
 	return verdict == XDP_REDIRECT ? xdp_unicast_generic(ctx, &frame) : verdict;

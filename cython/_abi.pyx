@@ -81,9 +81,12 @@ cdef extern from "vnetx/abi.h":
         VNETX_EVENT_RING
         VNETX_SWITCHED
         VNETX_TAIL_FLOOD
+        VNETX_TAIL_FLOOD_VLAN
         VNETX_SWITCH_STATIC_MOVE
         VNETX_SWITCH_IMPLICIT
         VNETX_SWITCH_TRANSPARENT
+        VNETX_SWITCH_VLAN_AWARE
+        VNETX_SWITCH_SHARED_LEARNING
         VNETX_PORT_UP
         VNETX_PORT_LEARNING
         VNETX_PORT_FLOOD_UNICAST
@@ -96,6 +99,13 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_XDP
         VNETX_PORT_STORM
         VNETX_PORT_PEER_RETYPE
+        VNETX_PORT_VLAN
+        VNETX_PORT_SHARED
+        VNETX_PORT_TAGGED_ONLY
+        VNETX_PORT_UNTAGGED_ONLY
+        VNETX_PORT_MAPPING
+        VNETX_VIDS
+        VNETX_PORT_WORDS
         VNETX_FLOWS
         VNETX_HOOK_AUTO
         VNETX_HOOK_TC
@@ -124,6 +134,7 @@ cdef extern from "vnetx/abi.h":
 ABI_VERSION = VNETX_ABI_VERSION
 MAX_PORTS = VNETX_MAX_PORTS
 FLOWS = VNETX_FLOWS
+VIDS = VNETX_VIDS
 FDB_DEFAULT = VNETX_FDB_DEFAULT
 FDB_MAX = VNETX_FDB_MAX
 AGEING_DEFAULT = VNETX_AGEING_DEFAULT
@@ -145,7 +156,7 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
              "attach_type": program_rows[i].attach_type, "flags": program_rows[i].flags}
             for i in range(PROGRAM_ROWS)]
 
-TAILS = {VNETX_TAIL_FLOOD: "flood"}
+TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
 REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
@@ -153,7 +164,9 @@ REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
 NOTICE_FIRST = VNETX_NOTICE_FIRST
 
 SWITCH_FLAGS = {"static_move": VNETX_SWITCH_STATIC_MOVE, "implicit": VNETX_SWITCH_IMPLICIT,
-                "transparent": VNETX_SWITCH_TRANSPARENT}
+                "transparent": VNETX_SWITCH_TRANSPARENT,
+                "vlan_aware": VNETX_SWITCH_VLAN_AWARE,
+                "shared_learning": VNETX_SWITCH_SHARED_LEARNING}
 
 PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "flood_unicast": VNETX_PORT_FLOOD_UNICAST,
@@ -161,7 +174,10 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "flood_broadcast": VNETX_PORT_FLOOD_BROADCAST,
               "isolated": VNETX_PORT_ISOLATED, "hairpin": VNETX_PORT_HAIRPIN,
               "host": VNETX_PORT_HOST, "peer": VNETX_PORT_PEER, "xdp": VNETX_PORT_XDP,
-              "storm": VNETX_PORT_STORM, "peer_retype": VNETX_PORT_PEER_RETYPE}
+              "storm": VNETX_PORT_STORM, "peer_retype": VNETX_PORT_PEER_RETYPE,
+              "vlan": VNETX_PORT_VLAN, "shared": VNETX_PORT_SHARED,
+              "tagged_only": VNETX_PORT_TAGGED_ONLY,
+              "untagged_only": VNETX_PORT_UNTAGGED_ONLY, "mapping": VNETX_PORT_MAPPING}
 
 HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
          "xdp-generic": VNETX_HOOK_XDP_GENERIC}
@@ -185,6 +201,10 @@ ctypedef fused record:
     vnetx_flow
     vnetx_port_state
     vnetx_port_stats
+    vnetx_port_vlans
+    vnetx_vlan
+    vnetx_vlan_stats
+    vnetx_vlan_mapping_key
     vnetx_reason_key
     vnetx_fdb_key
     vnetx_fdb_entry
@@ -240,7 +260,8 @@ def unpack_port(bytes raw):
 
 def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int group_forward=0,
               bytes peer_mac=bytes(6), uint32_t learn_limit=0, storm_pps=(0, 0, 0),
-              int group_forward_own=0, int hook_wanted=0, int hook=0):
+              int group_forward_own=0, int hook_wanted=0, int hook=0, int tpid=0, int priority=0,
+              int pvid=0):
     cdef vnetx_port value
     memset(&value, 0, sizeof(value))
     value.ifindex = ifindex
@@ -254,6 +275,9 @@ def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int gr
     value.group_forward_own = group_forward_own
     value.hook_wanted = hook_wanted
     value.hook = hook
+    value.tpid = tpid
+    value.priority = priority
+    value.pvid = pvid
     return dump(&value)
 
 
@@ -285,6 +309,59 @@ def sum_port_stats(bytes raw):
         for k in range(sizeof(value) // 8):
             sums[k] += parts[k]
     return total
+
+
+def sum_vlan_stats(bytes raw):
+    """Sum the counters of all CPUs (one struct each)."""
+    cdef vnetx_vlan_stats total, value
+    cdef Py_ssize_t i
+    memset(&total, 0, sizeof(total))
+    for i in range(0, len(raw), sizeof(value)):
+        memcpy(&value, <const char *>raw + i, sizeof(value))
+        total.rx_frames += value.rx_frames
+        total.rx_bytes += value.rx_bytes
+        total.tx_frames += value.tx_frames
+        total.tx_bytes += value.tx_bytes
+    return total
+
+
+def pack_port_vlans(object member, object untagged):
+    """Sets of VIDs are ints: bit n is VID n."""
+    return member.to_bytes(VNETX_VIDS // 8, "little") + untagged.to_bytes(VNETX_VIDS // 8, "little")
+
+
+def unpack_port_vlans(bytes raw):
+    """Return (member, untagged) as ints: bit n is VID n."""
+    half = VNETX_VIDS // 8
+    return int.from_bytes(raw[:half], "little"), int.from_bytes(raw[half:2 * half], "little")
+
+
+def pack_vlan(object member, object untagged):
+    """Sets of ports are ints: bit n is the port of index n."""
+    return (member.to_bytes(VNETX_PORT_WORDS * 8, "little") +
+            untagged.to_bytes(VNETX_PORT_WORDS * 8, "little"))
+
+
+def unpack_vlan(bytes raw):
+    """Return (member, untagged) as ints: bit n is the port of index n."""
+    half = VNETX_PORT_WORDS * 8
+    return int.from_bytes(raw[:half], "little"), int.from_bytes(raw[half:2 * half], "little")
+
+
+def pack_vlan_mapping_key(uint32_t port, int vid, bint egress):
+    cdef vnetx_vlan_mapping_key value
+    memset(&value, 0, sizeof(value))
+    value.port = port
+    value.vid = vid
+    value.egress = egress
+    return dump(&value)
+
+
+def unpack_vlan_mapping_key(bytes raw):
+    """Return (port, vid, whether it is from inside to the wire)."""
+    cdef vnetx_vlan_mapping_key value
+    load(&value, raw)
+    return value.port, value.vid, bool(value.egress)
 
 
 def unpack_reason_key(bytes raw):

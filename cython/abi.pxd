@@ -34,6 +34,9 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t group_forward_own
         uint8_t hook_wanted
         uint8_t hook
+        uint16_t tpid
+        uint16_t priority
+        uint16_t pvid
 
     struct vnetx_flow:
         uint64_t epoch
@@ -43,6 +46,10 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t out
         uint32_t out_ifindex
         uint32_t how
+        uint32_t tag
+        uint16_t vid
+        uint16_t push_tpid
+        uint16_t push_tci
         # `in`, a word of Python, has no name here
 
     struct vnetx_port_state:
@@ -57,6 +64,25 @@ cdef extern from "vnetx/abi.h" nogil:
         uint64_t local
         uint64_t learned
         uint64_t moved
+
+    struct vnetx_port_vlans:
+        uint64_t member[64]
+        uint64_t untagged[64]
+
+    struct vnetx_vlan:
+        uint64_t member[128]
+        uint64_t untagged[128]
+
+    struct vnetx_vlan_stats:
+        uint64_t rx_frames
+        uint64_t rx_bytes
+        uint64_t tx_frames
+        uint64_t tx_bytes
+
+    struct vnetx_vlan_mapping_key:
+        uint32_t port
+        uint16_t vid
+        uint16_t egress
 
     struct vnetx_reason_key:
         uint32_t port

@@ -26,6 +26,21 @@ static __always_inline __u32 ctx_ifindex(const ctx_t *ctx)
 }
 
 /* All tags are in the data. */
+static __always_inline int ctx_tag_beside(const ctx_t *ctx)
+{
+	return 0;
+}
+
+static __always_inline __u16 ctx_tag_tpid(const ctx_t *ctx)
+{
+	return 0;
+}
+
+static __always_inline __u16 ctx_tag_tci(const ctx_t *ctx)
+{
+	return 0;
+}
+
 static __always_inline __u32 ctx_tag_len(const ctx_t *ctx)
 {
 	return 0;
@@ -45,6 +60,53 @@ static __always_inline __u32 ctx_frames(const ctx_t *ctx)
 
 static __always_inline int ctx_is_gso(const ctx_t *ctx)
 {
+	return 0;
+}
+
+/* Reads bytes of the frame, in whatever buffer they are.  0 or negative. */
+static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
+{
+	return bpf_xdp_load_bytes(ctx, offset, to, len);
+}
+
+/* Both addresses, and behind them a tag. */
+struct ctx_tagged {
+	__u32 addresses[3];
+	__be16 tpid;
+	__be16 tci;
+};
+
+/* Takes the outer tag off: the addresses move.  0 or negative. */
+static __always_inline int ctx_pop_tag(ctx_t *ctx)
+{
+	struct ctx_tagged *from = ctx_data(ctx);
+	__u32 *to = (void *)from + 4;
+
+	if ((void *)(from + 1) > ctx_data_end(ctx))
+		return -EINVAL;
+	to[2] = from->addresses[2];
+	to[1] = from->addresses[1];
+	to[0] = from->addresses[0];
+	return bpf_xdp_adjust_head(ctx, 4);
+}
+
+/* Puts a tag outside of what is there, into the room before the frame. */
+static __always_inline int ctx_push_tag(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	struct ctx_tagged *to;
+	__u32 *from;
+
+	if (bpf_xdp_adjust_head(ctx, -4))
+		return -ENOMEM;
+	to = ctx_data(ctx);
+	from = (void *)to + 4;
+	if ((void *)(to + 1) > ctx_data_end(ctx))
+		return -EINVAL;
+	to->addresses[0] = from[0];
+	to->addresses[1] = from[1];
+	to->addresses[2] = from[2];
+	to->tpid = __constant_htons(tpid);
+	to->tci = __constant_htons(tci);
 	return 0;
 }
 

@@ -3,6 +3,8 @@
 #ifndef VNETX_EGRESS_H
 #define VNETX_EGRESS_H
 
+#define EGRESS_RETAG (VNETX_FLOW_POP | VNETX_FLOW_PUSH)
+
 /* Which side of a device a frame is seen on. */
 enum hook {
 	HOOK_INGRESS,
@@ -50,7 +52,19 @@ static __always_inline __u32 egress_refusal(ctx_t *ctx, const struct frame *fram
 
 	if (unlikely(!(out->flags & VNETX_PORT_UP)))
 		return VNETX_EGRESS_DOWN;
+	if (unlikely(!vlan_allows(frame->out, frame->vid)))
+		return VNETX_VLAN_EGRESS;
 	return mtu_ask(ctx, &mtu, out->ifindex);
+}
+
+/*
+ * A second tag in the data of a full frame is too much for ndo_xdp_xmit; TC has
+ * room for it beside them.
+ */
+static __always_inline int egress_stacks_tags(const struct vnetx_flow *flow,
+					      const struct frame *frame)
+{
+	return (flow->how & EGRESS_RETAG) == VNETX_FLOW_PUSH && frame->tag.key;
 }
 
 /* What is to be done with the frame, which may leave by @out; the next ones of its flow follow it. */
@@ -64,10 +78,40 @@ static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct 
 		.out = frame->out,
 		.out_ifindex = out->ifindex,
 		.how = egress_how(in, out, frame, hook),
+		.vid = frame->vid,
 	};
+	struct tag tag;
 
+	flow.how |= vlan_retag(in, out, frame, &tag);
+	if (egress_stacks_tags(&flow, frame))
+		flow.how &= ~VNETX_FLOW_XDP;
+	flow.push_tpid = tag_tpid(&tag);
+	flow.push_tci = tag.tci;
 	flow_keep(ctx, &flow, frame);
 	return flow;
+}
+
+/* The frame gets the tag of its flow, with the priority of the one that it had. */
+static __always_inline int egress_retag(ctx_t *ctx, const struct vnetx_flow *flow, __u16 tci)
+{
+	__u16 push = flow->push_tci;
+
+	if (flow->how & VNETX_FLOW_POP) {
+		push = (push & VNETX_VID_MASK) | (tci & (__u16)~VNETX_VID_MASK);
+		if (ctx_pop_tag(ctx))
+			return -1;
+	}
+	return flow->how & VNETX_FLOW_PUSH ? ctx_push_tag(ctx, flow->push_tpid, push) : 0;
+}
+
+/* Bytes that the frame has when it leaves. */
+static __always_inline __u32 egress_len(const struct vnetx_flow *flow, __u32 len)
+{
+	if (flow->how & VNETX_FLOW_PUSH)
+		len += TAG_LEN;
+	if (flow->how & VNETX_FLOW_POP)
+		len -= TAG_LEN;
+	return len;
 }
 
 #endif

@@ -17,13 +17,6 @@ enum flood_cb {
 	FLOOD_TAKEN,
 };
 
-enum flood_taken {
-	/* Some port was to have the frame. */
-	FLOOD_TAKEN_ANY = 1 << 0,
-	/* The other side of the device is to have the frame itself, at the end. */
-	FLOOD_TAKEN_TWIN = 1 << 1,
-};
-
 static __always_inline void flood_run(ctx_t *ctx)
 {
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD);
@@ -36,40 +29,16 @@ static __always_inline int flood_start(ctx_t *ctx, const struct vnetx_port *in,
 
 	if (unlikely(storm_exceeded(in, frame->in, kind, frame->count, frame->now)))
 		return send_drop(frame, frame->in, VNETX_STORM_BROADCAST + kind);
+	if (frame->vid) {
+		flood_vlan_start(ctx, in, frame, port_flood_flag(kind));
+		return send_drop(frame, frame->in, VNETX_NO_EGRESS);
+	}
 	ctx->cb[FLOOD_IN] = frame->in;
 	ctx->cb[FLOOD_NEXT] = 1;
 	ctx->cb[FLOOD_FLAG] = port_flood_flag(kind);
 	ctx->cb[FLOOD_TAKEN] = 0;
 	flood_run(ctx);
 	return send_drop(frame, frame->in, VNETX_NO_EGRESS);
-}
-
-/* br_forward.c:should_deliver, with all that is the same for every port worked out before. */
-struct flood_rule {
-	/* Flags that a port has to have, all of them, and those of which it may have none. */
-	__u32 wanted;
-	__u32 barred;
-	/* The port that gets no copy: where the frame came from, or none. */
-	__u32 skip;
-};
-
-static __always_inline struct flood_rule flood_rule_of(const struct vnetx_port *in, __u32 index,
-						       __u32 flag)
-{
-	struct flood_rule rule = {
-		.wanted = VNETX_PORT_UP | flag,
-		.barred = in->flags & PORT_PAIR_FLAGS,
-		.skip = in->flags & VNETX_PORT_HAIRPIN ? 0 : index,
-	};
-
-	return rule;
-}
-
-static __always_inline int flood_wanted(const struct flood_rule *rule, const struct vnetx_port *out,
-					__u32 index)
-{
-	return (out->flags & rule->wanted) == rule->wanted && !(out->flags & rule->barred) &&
-	       index != rule->skip;
 }
 
 /* One port of the round.  Returns a set of enum flood_taken. */

@@ -14,27 +14,36 @@
 #define FLOW_MIN_LEN (ETH_HLEN + TAG_LEN)
 
 /* The place of a flow on this CPU, on which no other program of ours runs meanwhile. */
-static __always_inline struct vnetx_flow *flow_place(const __u32 *addresses, __u32 device)
+static __always_inline struct vnetx_flow *flow_place(const __u32 *addresses, __u32 device,
+						     __u32 tag)
 {
 	__u32 hash = addresses[0] * 0x9e3779b1 + addresses[1] * 0x85ebca6b +
-		     addresses[2] * 0xc2b2ae35 + device * 0x27d4eb2f;
+		     addresses[2] * 0xc2b2ae35 + (device + tag) * 0x27d4eb2f;
 	__u32 place = bpf_get_smp_processor_id() * VNETX_FLOWS + (hash >> 16) % VNETX_FLOWS;
 
 	return map_lookup(VNETX_MAP(FLOWS), &place);
 }
 
-/* The flow of the frame that is at this hook of @device, NULL if it has to be decided on. */
-static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 device, __u32 len)
+/*
+ * The flow of the frame that is at this hook of @device, NULL if it has to be
+ * decided on, and the TCI of its tag.
+ */
+static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 device, __u32 len,
+							  __u16 *tci)
 {
 	const __u32 *addresses = ctx_data(ctx);
 	const struct vnetx_flow *flow;
+	struct tag tag;
 
-	if ((const void *)addresses + ETH_HLEN > ctx_data_end(ctx) || len < FLOW_MIN_LEN)
+	if ((const void *)addresses + ETH_HLEN > ctx_data_end(ctx) || len < FLOW_MIN_LEN ||
+	    !tag_read(ctx, (const void *)addresses, &tag))
 		return NULL;
-	flow = flow_place(addresses, device);
-	if (!flow || flow->device != device || flow->addresses[0] != addresses[0] ||
-	    flow->addresses[1] != addresses[1] || flow->addresses[2] != addresses[2] ||
-	    flow->epoch != epoch_now() || bpf_jiffies64() - flow->decided >= VNETX_FLOW_TICKS)
+	*tci = tag.tci;
+	flow = flow_place(addresses, device, tag.key);
+	if (!flow || flow->device != device || flow->tag != tag.key ||
+	    flow->addresses[0] != addresses[0] || flow->addresses[1] != addresses[1] ||
+	    flow->addresses[2] != addresses[2] || flow->epoch != epoch_now() ||
+	    bpf_jiffies64() - flow->decided >= VNETX_FLOW_TICKS)
 		return NULL;
 	return flow;
 }
@@ -48,7 +57,8 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	if (frame->notice || frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
-	flow = flow_place(addresses, new->device);
+	new->tag = frame->tag.key;
+	flow = flow_place(addresses, new->device, new->tag);
 	if (!flow)
 		return;
 	new->addresses[0] = addresses[0];
@@ -67,7 +77,7 @@ static __always_inline __u32 flow_check(ctx_t *ctx, const struct vnetx_flow *flo
 
 	if (len <= MTU_ALWAYS_FITS || (const void *)(eth + 1) > ctx_data_end(ctx))
 		return VNETX_OK;
-	mtu = mtu_of(ctx, len, frame_is_tagged(eth));
+	mtu = mtu_of(ctx, len, tag_in_data(eth));
 	return mtu_ask(ctx, &mtu, flow->out_ifindex);
 }
 

@@ -3,8 +3,6 @@
 #ifndef VNETX_FRAME_H
 #define VNETX_FRAME_H
 
-#define TAG_LEN 4
-
 struct frame {
 	struct vnetx_fdb_key src;
 	struct vnetx_fdb_key dst;
@@ -19,18 +17,16 @@ struct frame {
 	__u32 out;
 	/* A VLAN tag stands in the data. */
 	__u32 tagged;
+	/* The outer tag, and whether the port that it came by heeds it. */
+	struct tag tag;
+	__u32 counts;
+	/* Its VLAN, 0 in a switch without. */
+	__u32 vid;
 	/* What learning its source had to say: a reason, or VNETX_OK. */
 	__u32 notice;
 	/* How long what the FDB said of both addresses holds. */
 	__u64 until;
 };
-
-/* Is a VLAN tag in the data? */
-static __always_inline __u32 frame_is_tagged(const struct ethhdr *eth)
-{
-	return eth->h_proto == __constant_htons(ETH_P_8021Q) ||
-	       eth->h_proto == __constant_htons(ETH_P_8021AD);
-}
 
 /*
  * Reads the Ethernet header.  Nothing beyond it is looked at, but a tag that
@@ -46,8 +42,10 @@ static __always_inline __u32 frame_parse(ctx_t *ctx, struct frame *frame)
 		return VNETX_RUNT;
 	__builtin_memcpy(frame->dst.mac, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(frame->src.mac, eth->h_source, ETH_ALEN);
-	frame->tagged = frame_is_tagged(eth);
+	frame->tagged = tag_in_data(eth);
 	if (unlikely(frame->tagged && frame->len - ctx_tag_len(ctx) < ETH_HLEN + TAG_LEN))
+		return VNETX_MALFORMED;
+	if (unlikely(!tag_read(ctx, eth, &frame->tag)))
 		return VNETX_MALFORMED;
 	if (unlikely(eth_is_group(frame->src.mac) || eth_is_zero(frame->src.mac)))
 		return VNETX_BAD_SOURCE;

@@ -66,18 +66,19 @@ static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct v
 				   struct frame *frame)
 {
 	const struct vnetx_port *out;
-	__u32 decision = RELAY_FLOOD;
+	__u32 decision = RELAY_FLOOD, refusal;
 
 	if (unlikely(!(in->flags & VNETX_PORT_UP)))
 		return VNETX_PORT_DOWN;
-	frame->src.bd = in->bd;
-	frame->dst.bd = in->bd;
 	frame->now = bpf_ktime_get_coarse_ns();
 	if (unlikely(eth_is_link_local(frame->dst.mac))) {
 		decision = relay_link_local(in, frame);
 		if (decision == VNETX_PAUSE)
 			return decision;
 	}
+	refusal = vlan_classify(in, frame);
+	if (unlikely(refusal))
+		return decision == RELAY_LOCAL ? decision : refusal;
 	frame->until = ~0ULL;
 	if (likely(in->flags & VNETX_PORT_LEARNING))
 		frame->notice =

@@ -26,11 +26,19 @@ static __always_inline void send_as_host(ctx_t *ctx)
 		bpf_skb_change_type(ctx, PACKET_HOST);
 }
 
-/* Sends the frame itself where its flow goes. */
-static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow)
+/* Sends the frame itself, which may leave, where its flow goes. */
+static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len,
+				     __u32 count, __u16 tci)
 {
 	__u32 how = flow->how;
 
+	if (unlikely(how & EGRESS_RETAG) && egress_retag(ctx, flow, tci)) {
+		stats_reason(flow->out, VNETX_NO_MEMORY, count);
+		return CTX_DROP;
+	}
+	len = egress_len(flow, len);
+	stats_tx(flow->out, count, len);
+	stats_vlan_tx(flow->vid, count, len);
 	if (how & VNETX_FLOW_PASS)
 		return CTX_PASS;
 	if (how & VNETX_FLOW_RETYPE)
@@ -70,8 +78,7 @@ static __always_inline int send_unicast(ctx_t *ctx, const struct frame *frame,
 	if (unlikely(refusal))
 		return send_drop(frame, frame->out, refusal);
 	flow = egress_decide(ctx, in, out, frame, hook);
-	stats_tx(frame->out, frame->count, frame->len);
-	return send_flow(ctx, &flow);
+	return send_flow(ctx, &flow, frame->len, frame->count, frame->tag.tci);
 }
 
 #endif

@@ -60,6 +60,31 @@ static __always_inline void stats_moved(__u32 port)
 		stats->moved++;
 }
 
+static __always_inline struct vnetx_vlan_stats *stats_of_vlan(__u32 vid)
+{
+	return vid ? map_lookup(VNETX_MAP(VLAN_STATS), &vid) : NULL;
+}
+
+static __always_inline void stats_vlan_rx(__u32 vid, __u32 frames, __u32 bytes)
+{
+	struct vnetx_vlan_stats *stats = stats_of_vlan(vid);
+
+	if (stats) {
+		stats->rx_frames += frames;
+		stats->rx_bytes += bytes;
+	}
+}
+
+static __always_inline void stats_vlan_tx(__u32 vid, __u32 frames, __u32 bytes)
+{
+	struct vnetx_vlan_stats *stats = stats_of_vlan(vid);
+
+	if (stats) {
+		stats->tx_frames += frames;
+		stats->tx_bytes += bytes;
+	}
+}
+
 /* The one place where a reason becomes a number; its element is made on first use. */
 static __always_inline void stats_reason(__u32 port, __u32 reason, __u32 frames)
 {

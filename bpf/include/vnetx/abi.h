@@ -12,12 +12,21 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 1
+#define VNETX_ABI_VERSION 2
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
 #define VNETX_MAX_PORTS 8192
 #endif
+
+/* Ports of a VLAN are a set of bits, in words of 64. */
+#define VNETX_PORT_WORDS (VNETX_MAX_PORTS / 64)
+
+/* VIDs: 0 says that a tag has a priority only, 4095 is reserved (802.1Q-2018 Table 9-2). */
+#define VNETX_VIDS 4096
+#define VNETX_VID_MASK 0x0fff
+#define VNETX_VID_RESERVED 0x0fff
+#define VNETX_VID_WORDS (VNETX_VIDS / 64)
 
 /* Ports that one run of the flood program serves before it calls itself. */
 #ifndef VNETX_FLOOD_CHUNK
@@ -63,11 +72,16 @@ enum vnetx_map_id {
 	VNETX_MAP_UNDO,
 	VNETX_MAP_EPOCH,
 	VNETX_MAP_FLOWS,
+	VNETX_MAP_PORT_VLANS,
+	VNETX_MAP_VLANS,
+	VNETX_MAP_VLAN_STATS,
+	VNETX_MAP_VLAN_MAPPING,
 };
 
 /* Slots of the program array. */
 enum vnetx_tail {
 	VNETX_TAIL_FLOOD,
+	VNETX_TAIL_FLOOD_VLAN,
 	VNETX_TAIL_MAX,
 };
 
@@ -78,6 +92,10 @@ enum vnetx_switch_flags {
 	VNETX_SWITCH_IMPLICIT = 1 << 1,
 	/* Forward every reserved group address (group_forward = 0xffff). */
 	VNETX_SWITCH_TRANSPARENT = 1 << 2,
+	/* Frames are of VLANs; otherwise tags are payload and all ports are one domain. */
+	VNETX_SWITCH_VLAN_AWARE = 1 << 3,
+	/* One FDB for all VLANs (shared learning, 802.1Q-2018 8.8.8). */
+	VNETX_SWITCH_SHARED_LEARNING = 1 << 4,
 };
 
 /* What the data plane reads of a switch; written by user space only. */
@@ -123,6 +141,14 @@ enum vnetx_port_flags {
 	VNETX_PORT_STORM = 1 << 10,
 	/* bpf_redirect_peer leaves pkt_type to us: before Linux 6.16 it does not scrub. */
 	VNETX_PORT_PEER_RETYPE = 1 << 11,
+	/* The switch is VLAN-aware, and whether its VLANs share what they learn. */
+	VNETX_PORT_VLAN = 1 << 12,
+	VNETX_PORT_SHARED = 1 << 13,
+	/* Acceptable frame types (802.1Q-2018 6.9); a priority-tagged frame is an untagged one. */
+	VNETX_PORT_TAGGED_ONLY = 1 << 14,
+	VNETX_PORT_UNTAGGED_ONLY = 1 << 15,
+	/* VIDs are others on the wire than inside (vlan_mapping has some of the port's). */
+	VNETX_PORT_MAPPING = 1 << 16,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
@@ -139,7 +165,7 @@ struct vnetx_port {
 	__u32 flags;
 	/* Index of the other side (wire or host) of the same device, or 0. */
 	__u16 twin;
-	/* Bridge domain of untagged frames. */
+	/* Bridge domain of all frames of a port without VNETX_PORT_VLAN. */
 	__u16 bd;
 	/* Bit n forwards 01:80:c2:00:00:0n (switch's and port's settings joined). */
 	__u16 group_forward;
@@ -154,7 +180,14 @@ struct vnetx_port {
 	/* enum vnetx_hook: what was asked for, and what is attached. */
 	__u8 hook_wanted;
 	__u8 hook;
-	__u32 pad[6];
+	/* Of the tags that count: 0x8100 or 0x88a8, host byte order. */
+	__u16 tpid;
+	/* Priority of frames that came untagged, where a TCI has it. */
+	__u16 priority;
+	/* VID of untagged frames, 0 for none. */
+	__u16 pvid;
+	__u16 pad16;
+	__u32 pad[4];
 };
 _Static_assert(sizeof(struct vnetx_port) == 64, "vnetx_port");
 
@@ -202,7 +235,13 @@ enum vnetx_flow_how {
 	VNETX_FLOW_MARK = 1 << 4,
 	/* Native XDP sends it; otherwise it leaves it to TC. */
 	VNETX_FLOW_XDP = 1 << 5,
+	/* Its tag is taken off; it gets one (both: one for another). */
+	VNETX_FLOW_POP = 1 << 6,
+	VNETX_FLOW_PUSH = 1 << 7,
 };
+
+/* In vnetx_flow.tag: there is a tag. */
+#define VNETX_FLOW_TAGGED 0x1000u
 
 /* In vnetx_flow.device: seen by the TC egress hook of the device. */
 #define VNETX_FLOW_SENT 0x80000000u
@@ -224,7 +263,15 @@ struct vnetx_flow {
 	__u16 out;
 	__u32 out_ifindex;
 	__u32 how;
-	__u32 pad[5];
+	/* The outer tag as it stands in the frame: TPID << 16, VNETX_FLOW_TAGGED, VID; 0 without. */
+	__u32 tag;
+	/* Its VLAN, 0 in a switch without. */
+	__u16 vid;
+	/* The tag that it gets: TPID and TCI, whose priority is that of a tag taken off, if any. */
+	__u16 push_tpid;
+	__u16 push_tci;
+	__u16 pad16;
+	__u32 pad[2];
 };
 _Static_assert(sizeof(struct vnetx_flow) == 64, "vnetx_flow");
 
@@ -246,6 +293,39 @@ struct vnetx_port_stats {
 };
 _Static_assert(sizeof(struct vnetx_port_stats) == 64, "vnetx_port_stats");
 
+/* The VLANs of a port: bit n of word w is VID 64 * w + n.  Key: index of the port. */
+struct vnetx_port_vlans {
+	__u64 member[VNETX_VID_WORDS];
+	/* Those of which frames leave without a tag. */
+	__u64 untagged[VNETX_VID_WORDS];
+};
+_Static_assert(sizeof(struct vnetx_port_vlans) == 1024, "vnetx_port_vlans");
+
+/* The same by VLAN: bit n of word w is the port of index 64 * w + n.  Key: VID. */
+struct vnetx_vlan {
+	__u64 member[VNETX_PORT_WORDS];
+	__u64 untagged[VNETX_PORT_WORDS];
+};
+_Static_assert(sizeof(struct vnetx_vlan) == 2048, "vnetx_vlan");
+
+/* Counters of a VLAN, per CPU: frames classified into it, and sent in it (each copy). */
+struct vnetx_vlan_stats {
+	__u64 rx_frames;
+	__u64 rx_bytes;
+	__u64 tx_frames;
+	__u64 tx_bytes;
+};
+_Static_assert(sizeof(struct vnetx_vlan_stats) == 32, "vnetx_vlan_stats");
+
+/* A VID on the wire of a port that is another one inside; each mapping stands in both directions. */
+struct vnetx_vlan_mapping_key {
+	__u32 port;
+	__u16 vid;
+	/* 1: from inside to the wire. */
+	__u16 egress;
+};
+_Static_assert(sizeof(struct vnetx_vlan_mapping_key) == 8, "vnetx_vlan_mapping_key");
+
 /*
  * Why a frame was dropped, and (from VNETX_NOTICE_FIRST on) what else is worth
  * counting of a frame that went on.  X(name in C, name in the CLI, sentence)
@@ -254,6 +334,11 @@ _Static_assert(sizeof(struct vnetx_port_stats) == 64, "vnetx_port_stats");
 	X(RUNT, "runt", "shorter than an Ethernet header")                                         \
 	X(MALFORMED, "malformed", "a VLAN tag without its four bytes")                             \
 	X(BAD_SOURCE, "bad_source", "the source address is zero or a group")                       \
+	X(VLAN_RESERVED, "vlan_reserved", "its VID is 4095, which is no VLAN")                     \
+	X(VLAN_TYPE, "vlan_type", "tagged or untagged, which the port does not accept")            \
+	X(VLAN_NONE, "vlan_none", "untagged, and the port has no PVID")                            \
+	X(VLAN_INGRESS, "vlan_ingress", "the port it came by is no member of its VLAN")            \
+	X(VLAN_EGRESS, "vlan_egress", "the port it would leave by is no member of its VLAN")       \
 	X(PORT_DOWN, "port_down", "the port is administratively down")                             \
 	X(PAUSE, "pause", "a MAC control frame (01:80:c2:00:00:01) ends at the link")              \
 	X(SAME_PORT, "same_port", "the destination is behind the port it came from")               \
@@ -412,7 +497,13 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 	X(META, "meta", ARRAY, __u32, struct vnetx_meta, 1, 0)                                     \
 	X(UNDO, "undo", HASH, __u32, struct vnetx_undo, VNETX_ENTRIES_PORTS, 0)                    \
 	X(EPOCH, "epoch", ARRAY, __u32, __u64, 1, 0)                                               \
-	X(FLOWS, "flows", ARRAY, __u32, struct vnetx_flow, VNETX_ENTRIES_FLOWS, 0)
+	X(FLOWS, "flows", ARRAY, __u32, struct vnetx_flow, VNETX_ENTRIES_FLOWS, 0)                 \
+	X(PORT_VLANS, "port_vlans", HASH, __u32, struct vnetx_port_vlans, VNETX_ENTRIES_PORTS,     \
+	  BPF_F_NO_PREALLOC)                                                                       \
+	X(VLANS, "vlans", HASH, __u32, struct vnetx_vlan, VNETX_VIDS, BPF_F_NO_PREALLOC)           \
+	X(VLAN_STATS, "vlan_stats", PERCPU_ARRAY, __u32, struct vnetx_vlan_stats, VNETX_VIDS, 0)   \
+	X(VLAN_MAPPING, "vlan_mapping", HASH, struct vnetx_vlan_mapping_key, __u32,                \
+	  2 * VNETX_VIDS, BPF_F_NO_PREALLOC)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
@@ -425,6 +516,7 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 	X(vnetx_tc_ingress, "tc_ingress", SCHED_CLS, 0, 0)                                         \
 	X(vnetx_tc_egress, "tc_egress", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_flood, "flood", SCHED_CLS, 0, 0)                                                   \
+	X(vnetx_flood_vlan, "flood_vlan", SCHED_CLS, 0, 0)                                         \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
 	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
 
