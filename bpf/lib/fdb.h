@@ -71,6 +71,20 @@ static __always_inline int fdb_clock_step(const struct vnetx_switch *sw, __u64 n
 	return 1;
 }
 
+/*
+ * Port behind which the host's own address is, 0 for another one: it stands in the
+ * table once, under domain 0, and is the host's in every VLAN.
+ */
+static __always_inline __u32 fdb_local(const struct vnetx_fdb_key *key)
+{
+	struct vnetx_fdb_key own = *key;
+	const struct vnetx_fdb_entry *entry;
+
+	own.bd = 0;
+	entry = fdb_lookup(&own);
+	return entry && (entry->flags & VNETX_FDB_LOCAL) ? entry->port : 0;
+}
+
 static __always_inline int fdb_over_limit(const struct vnetx_port *port, __u32 index)
 {
 	struct vnetx_port_state *state;
@@ -92,6 +106,8 @@ static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FDB_CLOCK_STEPS; i++)
 		fdb_clock_step(sw, now);
+	if (key->bd && fdb_local(key))
+		return VNETX_OWN_SOURCE;
 	if (fdb_over_limit(port, index))
 		return VNETX_LEARN_LIMIT;
 	entry.generation = fdb_clock_push(key);

@@ -47,6 +47,14 @@ static __always_inline __u32 relay_unicast(const struct vnetx_port *in,
 	return RELAY_UNICAST;
 }
 
+/* The port of the host's own address, if that is in the frame's VLAN; else 0. */
+static __always_inline __u32 relay_to_host(const struct frame *frame)
+{
+	__u32 port = fdb_local(&frame->dst);
+
+	return port && vlan_allows(port, frame->vid) ? port : 0;
+}
+
 /* Counts what learning had to say: once, by the hook that completes the frame. */
 static __always_inline void relay_notice(const struct frame *frame)
 {
@@ -86,6 +94,8 @@ static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct v
 	if (eth_is_group(frame->dst.mac))
 		return decision;
 	frame->out = fdb_port(sw, &frame->dst, frame->now, &frame->until);
+	if (unlikely(!frame->out && frame->vid))
+		frame->out = relay_to_host(frame);
 	if (!frame->out)
 		return RELAY_FLOOD;
 	out = port_get(frame->out);

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vnetx import _abi, _bpf
+from vnetx import _abi, _bpf, _vlan
 from vnetx.datapath import load, pins
 from vnetx.datapath.build import Build
 from vnetx.errors import VnetxError, from_os
@@ -260,8 +260,10 @@ class SwitchMaps:
         self.advance_epoch()
 
     def reset_port(self, index: int) -> None:
-        """Frees the slot and clears its state, counters and devmap entry."""
+        """Frees the slot and clears its state, counters, VLANs and devmap entry."""
         key = _U32.pack(index)
+        self.set_vlan_mapping(index, {})
+        self.set_port_vlans(index, 0, 0)
         _bpf.map_update(self.fds["ports"], key, _abi.pack_port())
         self.advance_epoch()
         _bpf.map_update(self.fds["port_state"], key, bytes(_SIZES["port_state"][1]))
@@ -271,6 +273,66 @@ class SwitchMaps:
             _bpf.map_delete(self.fds["devmap"], key)
         for reason in _abi.REASONS:
             _bpf.map_delete(self.fds["reasons"], key + _U32.pack(reason))
+
+    # ------------------------------------------------------------ VLANs
+
+    def port_vlans(self, index: int) -> tuple[int, int]:
+        """The VLANs that a port is in, and those of them that leave it untagged: bit n is VID n.
+
+        Both are 0 for a port that has none, or that is none.
+        """
+        raw = _bpf.map_lookup(self.fds["port_vlans"], _U32.pack(index), _SIZES["port_vlans"][1])
+        return _abi.unpack_port_vlans(raw) if raw else (0, 0)
+
+    def set_port_vlans(self, index: int, member: int, untagged: int) -> None:
+        """Puts a port into VLANs and takes it out of all others.
+
+        The port's own set comes first and goes last: a VLAN never names a port that does not
+        know it.
+        """
+        key, fd = _U32.pack(index), self.fds["port_vlans"]
+        old = _abi.pack_port_vlans(*self.port_vlans(index))
+        new = _abi.pack_port_vlans(member, untagged & member)
+        if member:
+            _bpf.map_update(fd, key, new)
+        _vlan.set_members(self.fds["vlans"], index, old, new)
+        if not member:
+            _bpf.map_delete(fd, key)
+        self.advance_epoch()
+
+    def vlan_ports(self, vid: int) -> tuple[int, int]:
+        """The ports of a VLAN, and those that get its frames untagged: bit n is the index n."""
+        raw = _bpf.map_lookup(self.fds["vlans"], _U32.pack(vid), _SIZES["vlans"][1])
+        return _abi.unpack_vlan(raw) if raw else (0, 0)
+
+    def vlan_stats(self, vid: int) -> dict[str, int]:
+        """Counters of a VLAN, summed over CPUs."""
+        size = _SIZES["vlan_stats"][1] * _possible_cpus()
+        raw = _bpf.map_lookup(self.fds["vlan_stats"], _U32.pack(vid), size)
+        return _abi.sum_vlan_stats(raw or b"")
+
+    def vlan_mappings(self) -> dict[int, dict[int, int]]:
+        """By port index: the VID inside for each VID on the wire that is another one."""
+        found: dict[int, dict[int, int]] = {}
+        for key, raw in _bpf.map_items(self.fds["vlan_mapping"], *_SIZES["vlan_mapping"]):
+            port, vid, egress = _abi.unpack_vlan_mapping_key(key)
+            if not egress:
+                found.setdefault(port, {})[vid] = _U32.unpack(raw)[0]
+        return found
+
+    def set_vlan_mapping(self, index: int, mapping: dict[int, int]) -> None:
+        """Sets which VIDs on a port's wire are which inside; all others are the same."""
+        fd = self.fds["vlan_mapping"]
+        for wire, inside in self.vlan_mappings().get(index, {}).items():
+            if mapping.get(wire) != inside:
+                _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, wire, False))
+                _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, inside, True))
+        for wire, inside in mapping.items():
+            _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, wire, False), _U32.pack(inside))
+            _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, inside, True), _U32.pack(wire))
+        self.advance_epoch()
+
+    # ------------------------------------------------------------ devices
 
     def port_of(self) -> dict[int, int]:
         """Port index by ifindex."""
