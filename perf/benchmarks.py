@@ -101,6 +101,7 @@ def _scale(session: Session) -> Iterator[Figure]:
         seed=session.seed,
         sizes=cost.FDB_SIZES[::5] if quick else cost.FDB_SIZES,
         ports=cost.PORT_COUNTS[::3] if quick else cost.PORT_COUNTS,
+        vlans=cost.VLAN_COUNTS[::4] if quick else cost.VLAN_COUNTS,
     )
 
 
@@ -162,5 +163,6 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
     },
     "scale-fdb": _flat("tc hot", "10", "1,000,000") | _flat("xdp hot", "10", "1,000,000"),
     "scale-ports": _flat("tc hot", "2", "1,000") | _flat("xdp hot", "2", "1,000"),
+    "scale-vlans": _flat("tc anew", "1", "4,094") | _flat("xdp anew", "1", "4,094"),
     "control": control.TARGETS,
 }

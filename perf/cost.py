@@ -17,7 +17,7 @@ import os
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from vnetx_perf.namespaces import Namespace, Worker
 
 FDB_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 PORT_COUNTS = (2, 10, 100, 1_000)
+VLAN_COUNTS = (1, 10, 100, 1_000, 4_094)
 HOOKS = ("tc", "xdp")
 
 _SOURCE = bytes.fromhex("020100000001")
@@ -38,6 +39,9 @@ _FORWARDED = {"tc": 7, "xdp": 4}  # TC_ACT_REDIRECT, XDP_REDIRECT
 _IN = 1
 _OUT = 2
 _LENGTH = 60
+#: VLAN 1, as frames have it and as ports do.
+_VID = 1
+_TAGGED = {"tpid": 0x8100, "pvid": _VID}
 _BROADCAST = b"\xff" * 6
 _FLOOD = "flooded to 3 ports"
 #: Addresses that can be learned or moved, and the share of repetitions that use them up: few
@@ -51,8 +55,10 @@ def address(number: int) -> bytes:
     return b"\x02\x00" + struct.pack("=I", number)
 
 
-def frame(destination: bytes, source: bytes = _SOURCE, length: int = _LENGTH) -> bytes:
-    return (destination + source + b"\x08\x00").ljust(length, b"\0")
+def frame(
+    destination: bytes, source: bytes = _SOURCE, length: int = _LENGTH, tag: bytes = b""
+) -> bytes:
+    return (destination + source + tag + b"\x08\x00").ljust(length, b"\0")
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,18 @@ class Bench(bare.BareSwitch):
         self.learn(_SOURCE, _IN)
         _probe.fdb_fill(self.maps.fds["fdb"], 0, fdb, ports - 1, _OUT)
 
-    def learn(self, mac: bytes, port: int) -> None:
+    def learn(self, mac: bytes, port: int, vid: int = 0) -> None:
         entry = _abi.pack_fdb_entry(_probe.now_ns(), port, 0, 1)
-        _bpf.map_update(self.maps.fds["fdb"], _abi.pack_fdb_key(mac, 0), entry)
+        _bpf.map_update(self.maps.fds["fdb"], _abi.pack_fdb_key(mac, vid), entry)
+
+    def put_into_vlans(self, vlans: int, *, tagged: Sequence[int] = ()) -> None:
+        """All ports into the VLANs from 1 to `vlans`, untagged but on the ports `tagged`; the
+        sender and the first address are known in VLAN 1."""
+        member = (1 << vlans + 1) - 2
+        for index in self.maps.ports():
+            self.maps.set_port_vlans(index, member, 0 if index in tagged else member)
+        self.learn(_SOURCE, _IN, _VID)
+        self.learn(address(0), _OUT, _VID)
 
     def program(self, hook: str) -> int:
         return self.programs[_PROGRAM[hook]]
@@ -204,6 +219,21 @@ def feature_runs(
     return runs
 
 
+def vlan_runs(hook: str, vlans: Mapping[str, Bench], anew: Bench) -> list[Run]:
+    """Known unicast between access ports, from and to a trunk, and decided anew in a VLAN."""
+    plain = frame(address(0))
+    tagged = frame(address(0), tag=struct.pack("!HH", 0x8100, _VID))
+    cases = {
+        "known unicast in a VLAN, untagged": (vlans["access"], plain),
+        "known unicast in a VLAN, tagged": (vlans["trunk"], tagged),
+        "known unicast in a VLAN, decided anew": (anew, plain),
+    }
+    return [
+        Run(name, hook, bench.program(hook), data, "empty", _FORWARDED[hook])
+        for name, (bench, data) in cases.items()
+    ]
+
+
 def table_runs(bench: Bench, hook: str, fdb: int, label: str) -> list[Run]:
     """Known unicast to one destination and to random ones of the whole table."""
     program, data = bench.program(hook), frame(address(0))
@@ -243,14 +273,26 @@ def _path_cases(stack: contextlib.ExitStack, device: int, out: int) -> list[Run]
     limited = make(16, 4, "storm", storm_pps=(10**9, 0, 0))
     isolated = make(16, 4, "isolated")
     cases = []
+    vlans = {"access": make(16, 4, "vlan", **_TAGGED), "trunk": make(16, 4, "vlan", **_TAGGED)}
+    vlans["access"].put_into_vlans(1)
+    vlans["trunk"].put_into_vlans(1, tagged=(_IN, _OUT))
+    anew = make(16, 4, "vlan", **_TAGGED)
+    anew.put_into_vlans(1)
+    anew.maps.set_switch(refresh_ns=0)
     for hook in HOOKS:
         cases += path_runs(small, hook)
         cases += feature_runs(hook, make, refreshing, limited, isolated)
+        cases += vlan_runs(hook, vlans, anew)
     return cases
 
 
 def _scale_cases(
-    stack: contextlib.ExitStack, device: int, out: int, sizes: Sequence[int], ports: Sequence[int]
+    stack: contextlib.ExitStack,
+    device: int,
+    out: int,
+    sizes: Sequence[int],
+    ports: Sequence[int],
+    vlans: Sequence[int],
 ) -> list[Run]:
     empty = frame(address(0))
     cases = [Run("empty", hook, _nothing(hook), empty) for hook in HOOKS]
@@ -263,6 +305,14 @@ def _scale_cases(
         made = stack.enter_context(Bench(device, out, 1000, count))
         for hook in HOOKS:
             cases += table_runs(made, hook, 1000, f"ports {count}")
+    for count in vlans:
+        made = stack.enter_context(Bench(device, out, 16, 4, "vlan", **_TAGGED))
+        made.put_into_vlans(count)
+        made.maps.set_switch(refresh_ns=0)
+        for hook in HOOKS:
+            program, known = made.program(hook), frame(address(0))
+            name = f"vlans {count}, anew"
+            cases.append(Run(name, hook, program, known, "empty", _FORWARDED[hook]))
     return cases
 
 
@@ -380,20 +430,21 @@ def scale(
     seed: int,
     sizes: Sequence[int] = FDB_SIZES,
     ports: Sequence[int] = PORT_COUNTS,
+    vlans: Sequence[int] = VLAN_COUNTS,
 ) -> Iterator[Figure]:
-    """Known unicast against the size of the FDB, and against the number of ports.
+    """Known unicast against the size of the FDB, the number of ports, and that of VLANs.
 
     *hot* is one destination, *random* destinations of the whole table, with one bare look-up
     in the same table beside it: what the caches explain.
     """
     values = _measured(
-        lambda stack, device, out: _scale_cases(stack, device, out, sizes, ports),
+        lambda stack, device, out: _scale_cases(stack, device, out, sizes, ports, vlans),
         rounds=rounds,
         repeat=repeat,
         core=core,
         seed=seed,
     )
-    for what, axis in (("fdb", "FDB entries"), ("ports", "ports")):
+    for what, axis in (("fdb", "FDB entries"), ("ports", "ports"), ("vlans", "VLANs")):
         yield Figure(
             name=f"scale-{what}",
             benchmark="scale",

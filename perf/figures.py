@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Literal
 
 from vnetx._probe import Histogram
@@ -105,6 +106,7 @@ class Figure:
         name: unique in a report; `benchmark` is what it belongs to on the command line.
         axis: what `Row.x` counts, of a curve.
         against: the rows that ratios are of; the first is the baseline.
+        shown: keys of the samples' extras that tables show, and their headings.
         histogram_ns: nanoseconds of the samples' histograms for one unit of the value.
         orders: the rows in the order in which they were measured, by round.
         failed: why a row has no samples.
@@ -121,6 +123,7 @@ class Figure:
     axis: str | None = None
     against: tuple[str, ...] = ()
     histogram_ns: float = 1000.0
+    shown: Mapping[str, str] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     orders: list[list[str]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -254,6 +257,11 @@ class Figure:
             ],
             "ratios": ratios,
             "percentiles": row.percentiles(self.histogram_ns),
+            "shown": {
+                heading: median(sample.extra[key] for sample in row.samples)
+                for key, heading in self.shown.items()
+                if all(key in sample.extra for sample in row.samples)
+            },
             "note": row.note,
             "x": row.x,
             "series": row.series,

@@ -418,12 +418,15 @@ def _rows_table(figure: Mapping[str, Any], labels: Iterable[str], names: _Names)
     rows = {label: figure["rows"][label] for label in labels}
     bases = _bases(figure)
     decimals = _decimals(row["median"] for row in rows.values() if _known(row["median"]))
-    heads = ["", escape(figure["unit"])]
+    more = list(dict.fromkeys(name for row in rows.values() for name in row.get("shown", {})))
+    heads = ["", escape(figure["unit"]), *map(escape, more)]
     heads += [f"relative to {escape(_label(figure, base, names))}" for base in bases]
     body = []
     for label, row in rows.items():
         kind = ' class="again"' if "#" in label else ""
         cells = [_value(row, decimals) + _value_targets(figure, row, names)]
+        shown = row.get("shown", {})
+        cells += [_data(shown.get(name), _decimals([shown.get(name, 0)])) for name in more]
         cells += [_ratio_cell(figure, label, base, names) for base in bases]
         body.append(f"<tr{kind}>{_row_head(figure, label, row, names)}{_cells(cells)}</tr>")
     return _table(heads, body, "rows" if bases else "rows few", figure["title"])

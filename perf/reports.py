@@ -6,6 +6,7 @@ Layout of format 2 (numbers are medians over rounds unless said otherwise):
 format      2
 started     when, ISO 8601, UTC; ``seconds`` how long
 command     what was typed; ``seed``, ``level`` and ``cores`` repeat it
+width       rounds ended when no interval of a ratio was wider, relative to the ratio
 against     the subjects that ratios are of; the first is the baseline
 machine     :func:`vnetx_perf.machine.describe`
 subjects    by name: title, whether it is a limit and no switch, and its devices' state

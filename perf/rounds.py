@@ -12,7 +12,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vnetx_perf import machine, subjects
@@ -37,6 +37,7 @@ class Probe:
         prepare: makes a subject ready for this probe, a context manager.
         warm: measurements of each subject that are thrown away first.
         histogram_ns: nanoseconds of the samples' histograms for one unit of the value.
+        shown: of what a sample has besides, what tables show: keys, and their headings.
         closed: the sender waits for what it sent.  One that does not wait leaves nothing of its
             core to a switch that is a process, which then gets a core of its own.
     """
@@ -51,6 +52,7 @@ class Probe:
     )
     warm: int = 1
     histogram_ns: float = 1000.0
+    shown: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
 
 
@@ -146,6 +148,7 @@ def run(
         kind="subjects",
         against=against if against and against[0] in made else (),
         histogram_ns=probe.histogram_ns,
+        shown=probe.shown,
         seed=seed,
     )
     begin = time.monotonic()

@@ -110,4 +110,5 @@ def probe(stream: bool, *, size: int = 1, other_core: int | None = None) -> Prob
         measure=functools.partial(measure, stream=stream, size=size, other_core=other_core),
         histogram_ns=2000.0,
         closed=True,
+        shown={"per_second": "transactions/s", "cpu_us": "CPU µs"},
     )

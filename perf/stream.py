@@ -130,6 +130,11 @@ def probe(*, udp: bool = False, flows: int = 1) -> Probe:
         lower_is_better=False,
         measure=functools.partial(measure, udp=udp, flows=flows),
         prepare=lambda _: contextlib.nullcontext(Pace()),
+        shown={
+            "retransmits": "sent again",
+            "lost_datagrams": "lost",
+            "cpu_s_per_gb": "CPU s/GB",
+        },
     )
 
 

@@ -12,6 +12,7 @@ import socket
 from typing import Any, ClassVar
 
 from vnetx import doctor, engine
+from vnetx.model import Vlans
 from vnetx_perf import hooks, namespaces, programs, requirements
 from vnetx_perf.namespaces import Namespace, run_in
 from vnetx_perf.openvswitch import Daemons
@@ -290,8 +291,8 @@ class OvsUser(_OpenVswitch):
 # ---------------------------------------------------------------- vnetx
 
 
-def _attach(ports: list[str], hook: str) -> None:
-    engine.attach(ports, hook=hook)
+def _attach(ports: list[str], hook: str, settings: dict[str, Any]) -> None:
+    engine.attach(ports, hook=hook, settings=settings)
 
 
 def _detach() -> None:
@@ -302,6 +303,8 @@ class Vnetx(Subject):
     """vnetx, attached as a user does it."""
 
     hook: ClassVar[str]
+    #: Of the ports, fields of :class:`vnetx.model.PortSettings`.
+    settings: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def missing(cls) -> str:
@@ -312,7 +315,7 @@ class Vnetx(Subject):
 
     def attach(self) -> None:
         assert self.switch is not None
-        run_in(self.switch, _attach, self.ports, self.hook)
+        run_in(self.switch, _attach, self.ports, self.hook, self.settings)
 
     def detach(self) -> None:
         if self.switch is not None:
@@ -340,6 +343,14 @@ class VnetxAuto(Vnetx):
     hook = "auto"
 
 
+class VnetxVlan(VnetxTc):
+    """vnetx with VLANs: access ports of one."""
+
+    kind = "vnetx-vlan"
+    title = "vnetx, TC, access ports of a VLAN"
+    settings: ClassVar[dict[str, Any]] = {"vlans": Vlans.access(10)}
+
+
 def _doctor() -> str:
     """What `vnetx doctor` finds failing of the machine; other switches' state is no matter."""
     for check in doctor.checks():
@@ -365,6 +376,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxTc,
         VnetxXdp,
         VnetxAuto,
+        VnetxVlan,
     )
 }
 

@@ -16,7 +16,7 @@ from vnetx_perf.benchmarks import BENCHMARKS, TARGETS
 from vnetx_perf.figures import AGAINST, Figure, again
 from vnetx_perf.namespaces import remove_leftovers, swept
 from vnetx_perf.reports import FORMAT
-from vnetx_perf.session import Benchmark, Level, Progress, Session
+from vnetx_perf.session import WIDTH, Benchmark, Level, Progress, Session
 from vnetx_perf.topology import Subject
 
 #: What building and taking down a subject takes, seconds.
@@ -120,6 +120,7 @@ class Run:
             "command": list(request.command),
             "seed": request.seed,
             "level": request.level,
+            "width": WIDTH[request.level],
             "against": list(request.against),
             "cores": {"cost": request.core, "other": request.other_core},
             "interrupted": False,

@@ -71,6 +71,8 @@ def _subjects(figure: dict[str, Any]) -> RenderableType:
     tails = [p for p in ("99", "99.9") if any(row["percentiles"] for row in rows.values())]
     columns = [("subject", "<"), (figure["unit"], ">"), ("", ">")]
     columns += [(f"p{tail}", ">") for tail in tails]
+    more = list(dict.fromkeys(name for row in rows.values() for name in row["shown"]))
+    columns += [(name, ">") for name in more]
     columns += [(f"of {other}", ">") for other in against]
     columns += [("target", "<")]
 
@@ -81,6 +83,7 @@ def _subjects(figure: dict[str, Any]) -> RenderableType:
             number(row["median"]),
             interval(*row["interval"]),
             *(number(percentiles[tail]) if tail in percentiles else "" for tail in tails),
+            *(number(row["shown"][name]) if name in row["shown"] else "" for name in more),
             *(_ratio(row["ratios"].get(other)) for other in against),
             "\n".join(map(_target, row["targets"])),
         ]
@@ -155,7 +158,8 @@ def closing(report: dict[str, Any]) -> list[str]:
     if report["interrupted"]:
         lines.append("interrupted: this is what there was")
     lines.append(
-        f"{report['seconds']:.0f} s, core {report['cores']['cost']}, seed {report['seed']}"
+        f"{report['seconds']:.0f} s, core {report['cores']['cost']}, seed {report['seed']}; rounds "
+        f"until all intervals of ratios are within {report['width']:.0%} or time is up"
     )
     return lines
 

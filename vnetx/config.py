@@ -34,20 +34,27 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class StaticEntry:
-    """An FDB entry that does not age; a sticky one does not move either."""
+    """An FDB entry that does not age; a sticky one does not move either.
+
+    `vlan` is None in a switch whose VLANs share what they learn, or that has none, and where the
+    one of the port's untagged frames is meant.
+    """
 
     mac: bytes
     port: str
     sticky: bool = False
+    vlan: int | None = None
 
 
 @dataclass(frozen=True)
 class Switch:
-    """A switch, its ports by name of the interface, its static FDB entries."""
+    """A switch, its ports by name of the interface, its static FDB entries, and the VLANs of its
+    host port."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
     fdb: Sequence[StaticEntry] = ()
+    host: model.PortSettings = field(default_factory=model.PortSettings)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ def document_of(
                 view.settings,
                 {port.ifname: port.settings for port in view.ports if port.ifname},
                 (fdb or {}).get(view.name, ()),
+                view.host_settings,
             )
             for view in views
         }
@@ -108,6 +116,8 @@ def to_plain(document: Document) -> dict[str, Any]:
 
 def _switch(switch: Switch) -> dict[str, Any]:
     plain = _settings(switch.settings)
+    if host := _settings(switch.host):
+        plain["host"] = host
     if switch.ports:
         plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
     if switch.fdb:
@@ -116,8 +126,9 @@ def _switch(switch: Switch) -> dict[str, Any]:
                 "mac": model.format_mac(entry.mac),
                 "port": entry.port,
                 "state": "sticky" if entry.sticky else "static",
+                **({} if entry.vlan is None else {"vlan": entry.vlan}),
             }
-            for entry in sorted(switch.fdb, key=lambda entry: entry.mac)
+            for entry in sorted(switch.fdb, key=lambda entry: (entry.mac, entry.vlan or 0))
         ]
     return plain
 
@@ -133,12 +144,41 @@ def _settings(settings: model.SwitchSettings | model.PortSettings) -> dict[str, 
             plain["state"] = "up" if value else "down"
         elif name == "group_forward":
             plain[name] = model.format_groups(value)
+        elif name == "vlans":
+            plain.update(_vlans(value))
+        elif name == "vlan_map":
+            plain[name] = dict(value)
         elif name == "storm":
             limits = zip(model.STORM_KINDS, value, strict=True)
             plain[name] = {kind: pps for kind, pps in limits if pps}
         else:
             plain[name] = model.format_mac(value) if isinstance(value, bytes) else value
     return plain
+
+
+def _vlans(vlans: model.Vlans) -> dict[str, Any]:
+    """An access port, a trunk, or any mix, each in the shortest words."""
+    tagged = vlans.member & ~vlans.untagged
+    if vlans.mode == "access":
+        return {"access": vlans.pvid}
+    if vlans.mode == "trunk" and (vlans.untagged or not vlans.pvid):
+        plain: dict[str, Any] = {"trunk": model.format_vids(tagged)}
+        return plain | ({"native": vlans.pvid} if vlans.pvid else {})
+    plain = {"trunk": model.format_vids(tagged), "untagged": model.format_vids(vlans.untagged)}
+    return plain | {"pvid": vlans.pvid}
+
+
+def _check_vlans(at: str, switch: Switch) -> None:
+    if switch.settings.vlan_aware:
+        return
+    for where, port in (
+        ("host", switch.host),
+        *((f"ports.{n}", p) for n, p in switch.ports.items()),
+    ):
+        if port.has_vlans:
+            raise InvalidValue(
+                f"{at}.{where}", "it has VLANs, and the switch heeds none", f"{at}.vlan_aware: on"
+            )
 
 
 def check(document: Document, source: str) -> Document:
@@ -151,6 +191,7 @@ def check(document: Document, source: str) -> Document:
     owner: dict[str, str] = {}
     for name, switch in document.switches.items():
         at = f"{source}: switches.{name}"
+        _check_vlans(at, switch)
         for port in switch.ports:
             if port in owner:
                 raise InvalidValue(
@@ -167,9 +208,9 @@ def check(document: Document, source: str) -> Document:
                     f"'{entry.port}' is not a port of {name}",
                     f"name it under switches.{name}.ports",
                 )
-            if entry.mac in seen:
+            if (entry.mac, entry.vlan) in seen:
                 raise InvalidValue(
                     f"{at}.fdb.{number}.mac", f"{model.format_mac(entry.mac)} is given twice"
                 )
-            seen.add(entry.mac)
+            seen.add((entry.mac, entry.vlan))
     return document

@@ -6,6 +6,7 @@ The names of settings are those of the command line with ``_`` for ``-``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -123,6 +124,181 @@ def format_groups(mask: int) -> str:
     return ",".join(f"{bit:x}" for bit in range(16) if mask >> bit & 1) or "none"
 
 
+# ---------------------------------------------------------------- VLANs
+
+#: Kinds of tags that a port heeds, and their TPIDs (802.1Q-2018 Table 9-1).
+VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
+ACCEPT = ("all", "tagged", "untagged")
+#: VIDs that a VLAN can have; 0 is none and 4095 reserved (802.1Q-2018 Table 9-2).
+FIRST_VID, LAST_VID = 1, 4094
+DEFAULT_VID = 1
+ALL_VIDS = (1 << LAST_VID + 1) - (1 << FIRST_VID)
+
+
+def check_vid(vid: int) -> int:
+    """A VLAN identifier that a VLAN can have.
+
+    Raises:
+        InvalidValue: it is 0, 4095 or beyond.
+    """
+    if not FIRST_VID <= vid <= LAST_VID:
+        why = {0: "is no VLAN: it says that a tag has a priority only", 4095: "is reserved"}
+        raise InvalidValue(
+            f"VLAN {vid}",
+            why.get(vid, f"is not in {FIRST_VID} to {LAST_VID}"),
+            f"VLANs are {FIRST_VID} to {LAST_VID} (802.1Q)",
+        )
+    return vid
+
+
+def parse_vids(text: str) -> int:
+    """A set of VIDs, bit n for VID n, from ``10``, ``10,20-30``, ``all`` or ``none``.
+
+    Raises:
+        InvalidValue: not a list of VIDs, or one that no VLAN has.
+    """
+    lowered = text.strip().lower()
+    if lowered in ("none", ""):
+        return 0
+    if lowered == "all":
+        return ALL_VIDS
+    vids = 0
+    for part in lowered.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidValue(
+                f"VLANs '{text}'", f"'{part}' is not a VID or a range", "write 10,20-30"
+            )
+        low, high = int(first), int(last or first)
+        for vid in (low, high):
+            check_vid(vid)
+        if low > high:
+            raise InvalidValue(f"VLANs '{text}'", f"'{part}' runs backwards", "write 10,20-30")
+        vids |= (1 << high + 1) - (1 << low)
+    return vids
+
+
+def vid_ranges(vids: int) -> list[tuple[int, int]]:
+    """The set as (first, last) of its ranges, ascending."""
+    ranges = []
+    while vids:
+        low = (vids & -vids).bit_length() - 1
+        run = vids >> low
+        length = (~run & run + 1).bit_length() - 1
+        ranges.append((low, low + length - 1))
+        vids &= ~((1 << low + length) - (1 << low))
+    return ranges
+
+
+def vid_list(vids: int) -> list[int]:
+    """The members of the set, ascending."""
+    return [vid for low, high in vid_ranges(vids) for vid in range(low, high + 1)]
+
+
+def format_vids(vids: int) -> str:
+    """The inverse of :func:`parse_vids`: ``none``, ``all`` or ranges (``10,20-30``)."""
+    if vids == ALL_VIDS:
+        return "all"
+    parts = (f"{low}" if low == high else f"{low}-{high}" for low, high in vid_ranges(vids))
+    return ",".join(parts) or "none"
+
+
+@dataclass(frozen=True)
+class Vlans:
+    """The VLANs of a port, as ``bridge vlan`` has them.
+
+    Attributes:
+        member: those that the port is in, bit n for VID n.
+        untagged: those of which frames leave without a tag; some of `member`.
+        pvid: the one of frames that come untagged, 0 for none: they are dropped.
+    """
+
+    member: int = 1 << DEFAULT_VID
+    untagged: int = 1 << DEFAULT_VID
+    pvid: int = DEFAULT_VID
+
+    def __post_init__(self) -> None:
+        if self.pvid:
+            check_vid(self.pvid)
+            if not self.member >> self.pvid & 1:
+                raise InvalidValue(f"PVID {self.pvid}", "the port is not in that VLAN")
+        if self.untagged & ~self.member:
+            vids = format_vids(self.untagged & ~self.member)
+            raise InvalidValue(f"untagged VLANs {vids}", "the port is not in them")
+        if self.member & ~ALL_VIDS:
+            raise InvalidValue("VLANs", f"VIDs are {FIRST_VID} to {LAST_VID}")
+
+    @classmethod
+    def access(cls, vid: int) -> Vlans:
+        """In one VLAN, untagged."""
+        bit = 1 << check_vid(vid)
+        return cls(bit, bit, vid)
+
+    @classmethod
+    def trunk(cls, vids: int, native: int = 0) -> Vlans:
+        """In VLANs with tags, and in `native`, if there is one, without."""
+        bit = 1 << check_vid(native) if native else 0
+        return cls(vids | bit, bit, native)
+
+    def add(self, vids: int, *, untagged: bool = False, pvid: bool = False) -> Vlans:
+        """With `vids` as well, in this way (``bridge vlan add``).
+
+        Raises:
+            InvalidValue: several PVIDs.
+        """
+        found = vid_list(vids)
+        if pvid and len(found) != 1:
+            raise InvalidValue("PVID", f"{len(found)} VLANs are given, and a port has one PVID")
+        kept = 0 if self.pvid in found else self.pvid
+        return Vlans(
+            self.member | vids,
+            self.untagged | vids if untagged else self.untagged & ~vids,
+            found[0] if pvid else kept,
+        )
+
+    def remove(self, vids: int) -> Vlans:
+        """Without `vids` (``bridge vlan del``)."""
+        return Vlans(
+            self.member & ~vids,
+            self.untagged & ~vids,
+            0 if vids >> self.pvid & 1 else self.pvid,
+        )
+
+    @property
+    def mode(self) -> str:
+        """ "access", "trunk" or "hybrid"."""
+        own = 1 << self.pvid if self.pvid else 0
+        if self.member == self.untagged == own != 0:
+            return "access"
+        return "trunk" if self.untagged in (0, own) else "hybrid"
+
+
+def make_vlans(
+    access: int | None = None,
+    trunk: int | None = None,
+    native: int | None = None,
+    untagged: int | None = None,
+    pvid: int | None = None,
+) -> Vlans | None:
+    """The VLANs of a port from what was said of it, None if nothing was.
+
+    Raises:
+        InvalidValue: things that exclude each other.
+    """
+    if access is not None and not (trunk is native is untagged is pvid is None):
+        raise InvalidValue(
+            "access", "an access port is in one VLAN, untagged", "give trunk for several"
+        )
+    if native is not None and not (trunk is not None and untagged is pvid is None):
+        raise InvalidValue("native", "goes with trunk alone", "give untagged and pvid for a mix")
+    if access is not None:
+        return Vlans.access(access)
+    if untagged is not None or pvid is not None:
+        bare = untagged or 0
+        return Vlans((trunk or 0) & ~bare | bare, bare, pvid or 0)
+    return None if trunk is None else Vlans.trunk(trunk, native or 0)
+
+
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidValue(f"{name} {value}", f"not in {low} to {high}")
@@ -142,6 +318,11 @@ class PortSettings:
         learn_limit: most addresses learned on this port, 0 for no limit.
         storm: frames a second that are flooded of each of :data:`STORM_KINDS`, 0 for no limit.
         group_forward: mask of 01:80:c2:00:00:0n that are forwarded, beside the switch's.
+        vlans: its VLANs, in a VLAN-aware switch.
+        accept: which frames it takes, one of :data:`ACCEPT`; a priority-tagged one is untagged.
+        priority: of frames that come untagged, 0 to 7 (PCP).
+        vlan_protocol: the tags that it heeds, of :data:`VLAN_PROTOCOLS`; others are payload.
+        vlan_map: (VID on the wire, VID inside) where they differ.
     """
 
     hook: str = "auto"
@@ -155,14 +336,42 @@ class PortSettings:
     learn_limit: int = 0
     storm: tuple[int, int, int] = (0, 0, 0)
     group_forward: int = 0
+    vlans: Vlans = Vlans()
+    accept: str = "all"
+    priority: int = 0
+    vlan_protocol: str = "802.1q"
+    vlan_map: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.accept not in ACCEPT:
+            raise InvalidValue(f"accept '{self.accept}'", "unknown", f"one of {', '.join(ACCEPT)}")
+        if self.vlan_protocol not in VLAN_PROTOCOLS:
+            known = ", ".join(VLAN_PROTOCOLS)
+            raise InvalidValue(
+                f"vlan-protocol '{self.vlan_protocol}'", "unknown", f"one of {known}"
+            )
+        _check_range("priority", self.priority, 0, 7)
+        self._check_vlan_map()
         if self.hook not in HOOKS:
             raise InvalidValue(f"hook '{self.hook}'", "unknown", f"one of {', '.join(HOOKS)}")
         _check_range("learn-limit", self.learn_limit, 0, 2**32 - 1)
         for kind, pps in zip(STORM_KINDS, self.storm, strict=True):
             _check_range(f"storm limit of {kind}", pps, 0, 1_000_000_000)
         _check_range("group-forward", self.group_forward, 0, ALL_GROUPS)
+
+    @property
+    def has_vlans(self) -> bool:
+        """Whether something is set that only a VLAN-aware switch heeds."""
+        default = PortSettings()
+        names = ("vlans", "accept", "priority", "vlan_protocol", "vlan_map")
+        return any(getattr(self, name) != getattr(default, name) for name in names)
+
+    def _check_vlan_map(self) -> None:
+        for side, vids in (("wire", 0), ("inside", 1)):
+            seen = [check_vid(pair[vids]) for pair in self.vlan_map]
+            for vid in seen:
+                if seen.count(vid) > 1:
+                    raise InvalidValue(f"VLAN {vid} {side}", "is mapped twice on this port")
 
     def flags(self) -> int:
         """The bits of ``enum vnetx_port_flags`` that these settings are."""
@@ -171,13 +380,36 @@ class PortSettings:
             for name, bit in _abi.PORT_FLAGS.items()
             if name in _FLAG_SETTINGS and getattr(self, name)
         )
-        return flags | (_abi.PORT_FLAGS["storm"] if any(self.storm) else 0)
+        more = {
+            "storm": any(self.storm),
+            "tagged_only": self.accept == "tagged",
+            "untagged_only": self.accept == "untagged",
+            "mapping": bool(self.vlan_map),
+        }
+        return flags | sum(_abi.PORT_FLAGS[name] for name, on in more.items() if on)
 
     @classmethod
-    def from_abi(cls, port: dict[str, Any]) -> PortSettings:
-        """The settings that a ``struct vnetx_port`` holds."""
+    def from_abi(
+        cls,
+        port: dict[str, Any],
+        vlans: tuple[int, int] = (0, 0),
+        vlan_map: Mapping[int, int] | None = None,
+    ) -> PortSettings:
+        """The settings that a ``struct vnetx_port`` holds, with the sets of its VLANs.
+
+        A port with a PVID and without VLANs is one of a switch that is not VLAN-aware, with the
+        default ones.
+        """
         names = {number: name for name, number in _abi.HOOKS.items()}
+        protocols = {tpid: name for name, tpid in VLAN_PROTOCOLS.items()}
+        accept = [name for name in ACCEPT[1:] if port["flags"] & _abi.PORT_FLAGS[f"{name}_only"]]
+        member, untagged = vlans
         return cls(
+            vlans=Vlans(member, untagged, port["pvid"]) if member or not port["pvid"] else Vlans(),
+            accept=accept[0] if accept else "all",
+            priority=port["priority"] >> 13,
+            vlan_protocol=protocols.get(port["tpid"], "802.1q"),
+            vlan_map=tuple(sorted((vlan_map or {}).items())),
             hook=names.get(port["hook_wanted"], "auto"),
             learn_limit=port["learn_limit"],
             storm=tuple(port["storm_pps"]),
@@ -204,6 +436,8 @@ class SwitchSettings:
     Attributes:
         ageing: seconds after which a learned address that sends nothing is unknown (802.1D 7.9).
         group_forward: mask of 01:80:c2:00:00:0n that every port forwards.
+        vlan_aware: frames are of VLANs; otherwise tags pass untouched.
+        shared_learning: all VLANs share what they learn of addresses.
         static_move: a static entry follows its address to another port, as the kernel bridge's.
         fdb_size: most FDB entries; fixed when the switch is made.
         max_ports: most ports, host sides included; fixed when the switch is made.
@@ -214,6 +448,8 @@ class SwitchSettings:
     ageing: int = _abi.AGEING_DEFAULT
     group_forward: int = 0
     static_move: bool = False
+    vlan_aware: bool = False
+    shared_learning: bool = False
     fdb_size: int = _abi.FDB_DEFAULT
     max_ports: int = _abi.MAX_PORTS
     host_port: bool = True

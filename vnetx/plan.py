@@ -11,12 +11,12 @@ planning back to the earlier desire is what undoes one that failed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vnetx import _abi
 from vnetx.device import Link
-from vnetx.model import PortSettings, format_mac
+from vnetx.model import VLAN_PROTOCOLS, PortSettings, Vlans, format_mac, format_vids
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class PortObserved:
         hooks: what is attached: "ingress", "egress", "xdp".
         features, peer_features: changeable offloads that are on; asked only if they matter.
         clsact: there is a clsact qdisc; None where tcx makes it unnecessary.
+        vlans, twin_vlans: the sets (member, untagged) of both sides.
+        vlan_map, twin_vlan_map: VIDs inside by VID on the wire.
     """
 
     ifindex: int
@@ -92,6 +94,10 @@ class PortObserved:
     features: Mapping[str, bool] = field(default_factory=dict)
     peer_features: Mapping[str, bool] = field(default_factory=dict)
     clsact: bool | None = None
+    vlans: tuple[int, int] = (0, 0)
+    twin_vlans: tuple[int, int] = (0, 0)
+    vlan_map: Mapping[int, int] = field(default_factory=dict)
+    twin_vlan_map: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -114,6 +120,7 @@ class PortDesired:
         peer_retype: the kernel's bpf_redirect_peer leaves the packet's type as it was.
         local_mac: the host's address behind this port (a switch's own host port).
         group_forward: the switch's mask.
+        vlan_aware, shared_learning: the switch's.
         unconfirmed: to be undone unless it is confirmed.
         take_xdp: (id, mode) of somebody else's XDP program that is to make room.
     """
@@ -126,6 +133,8 @@ class PortDesired:
     peer_retype: bool = False
     local_mac: bytes | None = None
     group_forward: int = 0
+    vlan_aware: bool = False
+    shared_learning: bool = False
     unconfirmed: bool = False
     take_xdp: tuple[int, str] | None = None
 
@@ -159,6 +168,9 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         flags |= _abi.PORT_FLAGS["peer_retype"] if desired.peer_retype else 0
     if desired.hook == "xdp":
         flags |= _abi.PORT_FLAGS["xdp"]
+    if desired.vlan_aware:
+        flags |= _abi.PORT_FLAGS["vlan"]
+        flags |= _abi.PORT_FLAGS["shared"] if desired.shared_learning else 0
     return {
         "ifindex": ifindex,
         "flags": flags,
@@ -171,14 +183,28 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         "group_forward_own": settings.group_forward,
         "hook_wanted": _abi.HOOKS[settings.hook],
         "hook": _abi.HOOKS[desired.hook],
+        "tpid": VLAN_PROTOCOLS[settings.vlan_protocol],
+        "priority": settings.priority << 13,
+        "pvid": settings.vlans.pvid,
     }
 
 
 def twin_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
-    """``struct vnetx_port`` of the host side: a plain port that is always up."""
-    plain = PortDesired(PortSettings(), desired.hook, desired.twin, twin=desired.index)
-    values = port_values(plain, ifindex)
-    values["flags"] = PortSettings().flags() | _abi.PORT_FLAGS["host"]
+    """``struct vnetx_port`` of the host side: a plain port that is always up.
+
+    Its VLANs are those of the wire side: the host finds the frames as they are on the wire.
+    """
+    wire = desired.settings
+    settings = PortSettings(
+        vlans=wire.vlans,
+        priority=wire.priority,
+        vlan_protocol=wire.vlan_protocol,
+        vlan_map=wire.vlan_map,
+    )
+    plain = replace(desired, settings=settings, hook="tc", peer_mac=None, group_forward=0)
+    values = port_values(replace(plain, twin=desired.index), ifindex)
+    values["flags"] |= _abi.PORT_FLAGS["host"]
+    values["hook"] = _abi.HOOKS[desired.hook]
     return values
 
 
@@ -221,14 +247,29 @@ def _plan_present(
     if observed.twin and not desired.twin:
         steps.extend(_free(switch, observed.twin, "its host side"))
 
-    for index, now, values, what in (
-        (desired.index, observed.port, port_values(desired, ifindex), f"port {desired.index}"),
-        (desired.twin, observed.twin_port, twin_values(desired, ifindex), "its host side"),
+    for index, now, values, what, sets, mapping in (
+        (
+            desired.index,
+            observed.port,
+            port_values(desired, ifindex),
+            f"port {desired.index}",
+            observed.vlans,
+            observed.vlan_map,
+        ),
+        (
+            desired.twin,
+            observed.twin_port,
+            twin_values(desired, ifindex),
+            "its host side",
+            observed.twin_vlans,
+            observed.twin_vlan_map,
+        ),
     ):
         if not index:
             continue
         if now is None:
             steps.append(Step("reset_port", (switch, index), f"clear slot {index}"))
+        steps.extend(_vlan_steps(switch, desired, name, index, sets, mapping))
         if (
             desired.hook == "xdp"
             and index == desired.index
@@ -263,6 +304,37 @@ def _plan_present(
     if "xdp" in hooks - standing:
         mode = "native" if desired.hook == "xdp" else "generic"
         steps.append(Step("attach_xdp", (switch, ifindex, mode), f"attach {mode} XDP to {name}"))
+    return steps
+
+
+def vlan_sets(desired: PortDesired) -> tuple[int, int]:
+    """The sets (member, untagged) as the maps have them: a switch that is not VLAN-aware keeps
+    none of a port with the default ones."""
+    vlans = desired.settings.vlans
+    if not desired.vlan_aware and vlans == Vlans():
+        return 0, 0
+    return vlans.member, vlans.untagged
+
+
+def _vlan_steps(
+    switch: str,
+    desired: PortDesired,
+    name: str,
+    index: int,
+    sets: tuple[int, int],
+    mapping: Mapping[int, int],
+) -> list[Step]:
+    """The sets of VLANs of one side, and the VIDs that are others on the wire."""
+    vlans, wanted = desired.settings.vlans, dict(desired.settings.vlan_map)
+    steps = []
+    if sets != vlan_sets(desired):
+        told = f"{name} is in VLANs {format_vids(vlans.member)}"
+        if vlans.untagged:
+            told += f", untagged in {format_vids(vlans.untagged)}"
+        steps.append(Step("write_vlans", (switch, index, *vlan_sets(desired)), told))
+    if mapping != wanted:
+        told = ", ".join(f"{wire} is {inside}" for wire, inside in wanted.items()) or "as they are"
+        steps.append(Step("write_vlan_map", (switch, index, wanted), f"VIDs on {name}: {told}"))
     return steps
 
 

@@ -70,6 +70,8 @@ def _empty_is(default: Callable[[], Any]) -> BeforeValidator:
 _Mac = Annotated[bytes, _checked(lambda text: model.check_station_mac(model.parse_mac(text)))]
 _Groups = Annotated[int, _checked(model.parse_groups)]
 _SwitchName = Annotated[str, _checked(model.check_switch_name)]
+_Vids = Annotated[int, _checked(model.parse_vids)]
+_Vid = Annotated[int, Field(ge=model.FIRST_VID, le=model.LAST_VID)]
 _Interface = Annotated[str, Field(min_length=1, max_length=15)]
 
 
@@ -86,7 +88,45 @@ class _Storm(_Part):
         return self.broadcast, self.multicast, self.unknown_unicast
 
 
-class _Port(_Part):
+class _Tagging(_Part):
+    """The VLANs of a port: `access`, `trunk` with `native`, or `trunk`, `untagged` and `pvid`."""
+
+    access: _Vid | None = None
+    trunk: _Vids | None = None
+    native: _Vid | None = None
+    untagged: _Vids | None = None
+    pvid: int | None = None
+    accept: Literal["all", "tagged", "untagged"] = "all"
+    priority: int = 0
+    vlan_protocol: Literal["802.1q", "802.1ad"] = "802.1q"
+    vlan_map: dict[_Vid, _Vid] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> _Tagging:
+        _made(self.tagging)
+        return self
+
+    def tagging(self) -> dict[str, Any]:
+        """The fields of PortSettings that are about VLANs, if given."""
+        names = ("accept", "priority", "vlan_protocol")
+        given = {name: getattr(self, name) for name in names if name in self.model_fields_set}
+        if self.vlan_map:
+            given["vlan_map"] = tuple(sorted(self.vlan_map.items()))
+        vlans = model.make_vlans(self.access, self.trunk, self.native, self.untagged, self.pvid)
+        return given | ({} if vlans is None else {"vlans": vlans})
+
+
+class _Host(_Tagging):
+    @model_validator(mode="after")
+    def _within_limits(self) -> _Host:
+        _made(self.settings)
+        return self
+
+    def settings(self) -> model.PortSettings:
+        return model.PortSettings(**self.tagging())
+
+
+class _Port(_Tagging):
     hook: Literal["auto", "xdp", "xdp-generic", "tc"] = "auto"
     learning: bool = True
     flood_unicast: bool = True
@@ -105,7 +145,8 @@ class _Port(_Part):
         return self
 
     def settings(self) -> model.PortSettings:
-        given = {name: getattr(self, name) for name in self.model_fields_set}
+        own = self.model_fields_set - _Tagging.model_fields.keys()
+        given = self.tagging() | {name: getattr(self, name) for name in own}
         if "state" in given:
             given["up"] = given.pop("state") == "up"
         if self.storm:
@@ -117,19 +158,25 @@ class _Entry(_Part):
     mac: _Mac
     port: _Interface
     state: Literal["static", "sticky"] = "static"
+    vlan: _Vid | None = None
 
     def entry(self) -> config.StaticEntry:
-        return config.StaticEntry(self.mac, self.port, sticky=self.state == "sticky")
+        return config.StaticEntry(
+            self.mac, self.port, sticky=self.state == "sticky", vlan=self.vlan
+        )
 
 
 class _Switch(_Part):
     ageing: int = 0
     group_forward: _Groups = 0
     static_move: bool = False
+    vlan_aware: bool = False
+    shared_learning: bool = False
     fdb_size: int = 0
     max_ports: int = 0
     host_port: bool = True
     mac: _Mac | None = None
+    host: Annotated[_Host, _empty_is(dict)] = Field(default_factory=_Host)
     ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
         default_factory=dict
     )
@@ -142,7 +189,7 @@ class _Switch(_Part):
 
     def settings(self) -> model.SwitchSettings:
         """Only what the document gives: the defaults are the model's."""
-        given = self.model_fields_set - {"ports", "fdb"}
+        given = self.model_fields_set - {"ports", "fdb", "host"}
         return model.SwitchSettings(**{name: getattr(self, name) for name in given})
 
     def switch(self) -> config.Switch:
@@ -150,6 +197,7 @@ class _Switch(_Part):
             self.settings(),
             {name: port.settings() for name, port in self.ports.items()},
             tuple(entry.entry() for entry in self.fdb),
+            self.host.settings(),
         )
 
 
@@ -232,6 +280,7 @@ def _version_is(error: Any) -> str:
 def _known(path: list[str]) -> list[str]:
     """The settings that may stand at a place."""
     inner = _Port if "ports" in path else _Entry
-    parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm}
+    third = {3: _Host} if path[-1:] == ["host"] else {}
+    parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm, **third}
     part = parts[len(path)]
     return [field.alias or name for name, field in part.model_fields.items()]

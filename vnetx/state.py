@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,23 @@ class PortView:
     host: dict[str, Any] | None
     learned: int
     unconfirmed: bool
+    vlan_aware: bool
+
+
+@dataclass(frozen=True)
+class VlanView:
+    """A VLAN of a switch.
+
+    Attributes:
+        tagged, untagged: names of the ports that get its frames so.
+        stats: counters of ``struct vnetx_vlan_stats``.
+    """
+
+    vid: int
+    switch: str
+    tagged: list[str]
+    untagged: list[str]
+    stats: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,7 @@ class SwitchView:
     Attributes:
         host_port: name of the interface that joins the host, None without.
         host_stats: counters of the host port.
+        host_settings: its VLANs.
         implicit: made by the first attach, goes with the last port.
         fdb_full: addresses that were not learned because the FDB was full.
         unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.
@@ -78,6 +96,7 @@ class SwitchView:
     host_port: str | None
     host_mac: bytes | None
     host_stats: dict[str, Any] | None
+    host_settings: PortSettings
     fdb_size: int
     implicit: bool
     fdb_full: int
@@ -105,7 +124,10 @@ def settings_of(maps: SwitchMaps) -> SwitchSettings:
     return SwitchSettings(
         ageing=meta["ageing_s"],
         group_forward=meta["group_forward"],
-        static_move=bool(switch["flags"] & _abi.SWITCH_FLAGS["static_move"]),
+        **{
+            name: bool(switch["flags"] & _abi.SWITCH_FLAGS[name])
+            for name in ("static_move", "vlan_aware", "shared_learning")
+        },
         fdb_size=meta["fdb_size"],
         max_ports=meta["max_ports"],
         host_port=bool(meta["host_ifindex"]),
@@ -154,15 +176,17 @@ def _port_state(name: str | None, flags: int) -> tuple[str, int]:
 def view(maps: SwitchMaps) -> SwitchView:
     """One switch."""
     meta, switch, state = maps.meta(), maps.switch(), maps.switch_state()
+    settings = settings_of(maps)
     ports, undo, reasons = maps.ports(), maps.undo(), maps.reasons()
     views = []
-    host_stats = None
+    host_stats, host_settings = None, PortSettings()
     for index, port in sorted(ports.items()):
         if port["flags"] & _abi.PORT_FLAGS["host"]:
             continue
         stats = _stats(maps, index, reasons)
         if port["ifindex"] == meta["host_port_ifindex"]:
             host_stats = stats
+            host_settings = replace(maps.port_settings(index), hook=PortSettings().hook)
             continue
         name = interface_name(port["ifindex"])
         condition, mtu = _port_state(name, port["flags"])
@@ -176,16 +200,16 @@ def view(maps: SwitchMaps) -> SwitchView:
                 hook=_HOOK_NAMES[port["hook"]],
                 state=condition,
                 mtu=mtu,
-                settings=PortSettings.from_abi(port),
+                settings=maps.port_settings(index),
                 stats=stats,
                 host=_stats(maps, port["twin"], reasons) if port["twin"] else None,
                 learned=maps.port_state(index)["learned"],
                 unconfirmed=bool(record["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
+                vlan_aware=settings.vlan_aware,
             )
         )
     deadline = meta["confirm_deadline_ns"]
     left = (deadline - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9
-    settings = settings_of(maps)
     return SwitchView(
         name=maps.name,
         settings=settings,
@@ -193,6 +217,7 @@ def view(maps: SwitchMaps) -> SwitchView:
         host_port=interface_name(meta["host_ifindex"]) if meta["host_ifindex"] else None,
         host_mac=meta["mac"] if meta["host_ifindex"] else None,
         host_stats=host_stats,
+        host_settings=host_settings,
         fdb_size=meta["fdb_size"],
         implicit=bool(switch["flags"] & _abi.SWITCH_FLAGS["implicit"]),
         fdb_full=state["fdb_full"],
@@ -211,6 +236,45 @@ def switches(names: Sequence[str] | None = None) -> list[SwitchView]:
     for name in pins.switch_names() if names is None else names:
         with SwitchMaps.open(name) as maps:
             found.append(view(maps))
+    return found
+
+
+def _vlans(maps: SwitchMaps) -> list[VlanView]:
+    """The VLANs that have a port; host sides of devices are not named apart."""
+    meta, ports = maps.meta(), maps.ports()
+    names = {
+        index: maps.name
+        if port["ifindex"] == meta["host_port_ifindex"]
+        else interface_name(port["ifindex"]) or f"ifindex {port['ifindex']}"
+        for index, port in ports.items()
+        if not port["flags"] & _abi.PORT_FLAGS["host"]
+    }
+    found = []
+    for vid, (member, untagged) in sorted(maps.all_vlan_ports().items()):
+        members = [index for index in names if member >> index & 1]
+        found.append(
+            VlanView(
+                vid,
+                maps.name,
+                [names[index] for index in members if not untagged >> index & 1],
+                [names[index] for index in members if untagged >> index & 1],
+                maps.vlan_stats(vid),
+            )
+        )
+    return found
+
+
+def vlans(names: Sequence[str] | None = None) -> list[VlanView]:
+    """The VLANs of the switches of this network namespace that heed them, or of those named.
+
+    Raises:
+        VnetxError: as :func:`switches`.
+    """
+    found = []
+    for name in pins.switch_names() if names is None else names:
+        with SwitchMaps.open(name) as maps:
+            if settings_of(maps).vlan_aware:
+                found.extend(_vlans(maps))
     return found
 
 
@@ -234,8 +298,8 @@ def static_entries() -> dict[str, list[StaticEntry]]:
         with SwitchMaps.open(name) as maps:
             names = PortNames.of(maps)
             found[name] = [
-                StaticEntry(mac, names[port], sticky)
-                for mac, (port, sticky) in Fdb(maps).static_entries().items()
+                StaticEntry(mac, names[port], sticky, bd or None)
+                for (mac, bd), (port, sticky) in Fdb(maps).static_entries().items()
                 if names.names.get(port)
             ]
     return found

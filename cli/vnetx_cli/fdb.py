@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -77,9 +77,22 @@ def _bd(table: Fdb, vlan: int | None) -> int | None:
         return None if vlan is None else table.vlans[vlan]
     raise VnetxError(
         f"VLAN {vlan}",
-        f"switch {table.maps.name} knows no VLANs",
-        "VLANs come with a later version",
+        f"switch {table.maps.name} has one FDB for all frames",
+        f"vnetx switch set {table.maps.name} --vlan-aware on --shared-learning off",
     )
+
+
+def _only_domain(table: Fdb, mac: bytes, ports: Collection[int] | None) -> int:
+    """The domain in which an address is, if it is in one alone."""
+    from vnetx.datapath.fdb import Query
+
+    found = [each.bd for each in table.entries(Query(ports=ports, mac=mac))]
+    if len(found) > 1:
+        told = ", ".join(map(str, sorted(found)))
+        raise VnetxError(
+            f"deleting {model.format_mac(mac)}", f"it is in VLANs {told}", "say --vlan VID"
+        )
+    return found[0] if found else 0
 
 
 def _query(
@@ -221,7 +234,8 @@ def add(
     with _switch(switch, port) as maps:
         table = Fdb(maps)
         index = table.names().index(port)
-        bd = _bd(table, vlan) or 0
+        _bd(table, vlan)
+        bd = table.domain(index, vlan)
         changed = table.add(mac, index, sticky=sticky, replace=replace, bd=bd)
     _tell(context, changed=changed)
 
@@ -247,7 +261,8 @@ def delete(
     with _switch(switch, port) as maps:
         table = Fdb(maps)
         ports = None if port is None else table.names().indices(port)
-        table.delete(mac, ports, bd=_bd(table, vlan) or 0)
+        bd = _bd(table, vlan) if vlan is not None else _only_domain(table, mac, ports)
+        table.delete(mac, ports, bd=bd or 0)
     _tell(context, changed=True)
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "switch": "vnetx_cli.switch:switch",
     "port": "vnetx_cli.ports:port",
     "fdb": "vnetx_cli.fdb:fdb",
+    "vlan": "vnetx_cli.vlan:vlan",
     "stats": "vnetx_cli.stats:stats",
     "bench": "vnetx_cli.bench:bench",
     "apply": "vnetx_cli.configuration:apply",

@@ -97,6 +97,31 @@ class _Mac(click.ParamType[bytes]):
         return value if isinstance(value, bytes) else model.parse_mac(value)
 
 
+class _Vids(click.ParamType[int]):
+    """A set of VIDs: ``10,20-30``, ``all``."""
+
+    name = "vids"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> int:
+        return value if isinstance(value, int) else model.parse_vids(value)
+
+
+class _Vid(click.ParamType[int]):
+    """One VID."""
+
+    name = "vid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not isinstance(value, int) and not str(value).isdecimal():
+            self.fail(f"'{value}' is not a VID", param, ctx)
+        return model.check_vid(int(value))
+
+
 class _Storm(click.ParamType[tuple[str, int]]):
     """``KIND=PPS``."""
 
@@ -123,6 +148,8 @@ UP_DOWN = _UpDown()
 GROUPS = _Groups()
 MAC = _Mac()
 STORM = _Storm()
+VIDS = _Vids()
+VID = _Vid()
 
 
 # ------------------------------------------------------------ settings as options
@@ -143,6 +170,24 @@ PORT_SETTINGS: tuple[tuple[str, str, click.ParamType[Any], str, str], ...] = (
     ("--state", "up", UP_DOWN, "up|down", "Administrative state."),
     ("--learn-limit", "learn_limit", click.INT, "N", "Most learned addresses; 0 is no limit."),
     ("--group-forward", "group_forward", GROUPS, "GROUPS", _GROUP_HELP),
+    ("--access", "access", VID, "VID", "In this VLAN alone, without tags."),
+    ("--trunk", "trunk", VIDS, "VIDS", "In these VLANs (10,20-30; all), with tags."),
+    ("--native", "native", VID, "VID", "And in this one without tags; goes with --trunk."),
+    (
+        "--accept",
+        "accept",
+        click.Choice(model.ACCEPT),
+        "|".join(model.ACCEPT),
+        "Frames that it takes; one with a priority tag is untagged.",
+    ),
+    ("--priority", "priority", click.INT, "N", "PCP of frames that come untagged, 0 to 7."),
+    (
+        "--vlan-protocol",
+        "vlan_protocol",
+        click.Choice(list(model.VLAN_PROTOCOLS)),
+        "|".join(model.VLAN_PROTOCOLS),
+        "The kind of tags that it heeds (a provider's port: 802.1ad); others are payload.",
+    ),
 )
 
 
@@ -164,6 +209,18 @@ def port_settings(function: _Command) -> _Command:
 def given(settings: dict[str, Any]) -> dict[str, Any]:
     """What was given on the command line; click has None for the rest."""
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def with_vlans(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with ``--access``, ``--trunk`` and ``--native`` as one field.
+
+    Raises:
+        InvalidValue: they exclude each other.
+    """
+    ways = ("access", "trunk", "native")
+    vlans = model.make_vlans(*(settings.get(way) for way in ways))
+    rest = {name: value for name, value in settings.items() if name not in ways}
+    return rest if vlans is None else rest | {"vlans": vlans}
 
 
 def with_storm(
@@ -197,6 +254,18 @@ def switch_settings(function: _Command) -> _Command:
             type=ON_OFF,
             metavar="on|off",
             help="A static entry follows its address to another port, as in the kernel's bridge.",
+        ),
+        click.option(
+            "--vlan-aware",
+            type=ON_OFF,
+            metavar="on|off",
+            help="Frames are of VLANs; otherwise tags pass untouched.",
+        ),
+        click.option(
+            "--shared-learning",
+            type=ON_OFF,
+            metavar="on|off",
+            help="All VLANs share what they learn of addresses.",
         ),
         click.option(
             "--mac",

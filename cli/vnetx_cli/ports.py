@@ -9,7 +9,7 @@ import click
 
 from vnetx import model
 from vnetx_cli.context import Context, common_options, note, pass_context, print_json, print_result
-from vnetx_cli.params import INTERFACE, SWITCH, given, port_settings, with_storm
+from vnetx_cli.params import INTERFACE, SWITCH, given, port_settings, with_storm, with_vlans
 
 _HOOK = click.option(
     "--hook",
@@ -58,7 +58,7 @@ def attach(
     A device that carries the host's addresses keeps them: the host's own traffic is not
     interrupted, and reaches the switch's other ports too. All interfaces are attached, or none.
     """
-    changes = given(settings)
+    changes = with_vlans(given(settings))
     if storm:
         changes["storm"] = with_storm(model.PortSettings.storm, storm)
     model.PortSettings(**changes)
@@ -145,7 +145,7 @@ def show(context: Context, /, iface: str | None) -> None:
                 table.count(view.stats["tx_frames"]),
                 table.count(sum(view.stats["drops"].values())),
                 table.count(view.learned),
-                _remarks(view.settings, view.unconfirmed),
+                _remarks(view.settings, view.unconfirmed, view.vlan_aware),
             )
             for view in ports
         ),
@@ -153,17 +153,21 @@ def show(context: Context, /, iface: str | None) -> None:
     )
 
 
-def _remarks(settings: model.PortSettings, unconfirmed: bool) -> str:
-    """The settings that are not the defaults, as they would be typed."""
+def _remarks(settings: model.PortSettings, unconfirmed: bool, vlan_aware: bool) -> str:
+    """VLANs, and the settings that are not the defaults, as they would be typed."""
     from vnetx_cli import views
 
     now, default = views.port_settings(settings), views.port_settings(model.PortSettings())
     words = ["unconfirmed"] if unconfirmed else []
+    if vlan_aware:
+        words.append(views.vlan_words(settings.vlans))
     for name, value in now.items():
         if value == default[name]:
             continue
         if name == "storm":
             words += [f"storm {kind}={pps}" for kind, pps in value.items() if pps]
+        elif name == "vlan_map":
+            words.append("vlan map " + " ".join(f"{a}={b}" for a, b in value.items()))
         else:
             shown = ("off", "on")[value] if isinstance(value, bool) else value
             words.append(f"{name.replace('_', '-')} {shown}")
@@ -180,7 +184,7 @@ def set_(
     context: Context, /, iface: str, storm: tuple[tuple[str, int], ...], **settings: Any
 ) -> None:
     """Change a port; what is not given stays as it is."""
-    changes = given(settings)
+    changes = with_vlans(given(settings))
     if not changes and not storm:
         raise click.UsageError("nothing to change: give an option")
     model.PortSettings(**changes)

@@ -24,6 +24,36 @@ def port_settings(settings: model.PortSettings) -> dict[str, Any]:
         "learn_limit": settings.learn_limit,
         "storm": dict(zip(model.STORM_KINDS, settings.storm, strict=True)),
         "group_forward": model.format_groups(settings.group_forward),
+        "accept": settings.accept,
+        "priority": settings.priority,
+        "vlan_protocol": settings.vlan_protocol,
+        "vlan_map": {str(wire): inside for wire, inside in settings.vlan_map},
+    }
+
+
+def vlan_words(vlans: model.Vlans) -> str:
+    """The VLANs of a port in a few words, as they would be typed."""
+    tagged = model.format_vids(vlans.member & ~vlans.untagged)
+    if vlans.mode == "access":
+        return f"access {vlans.pvid}"
+    if vlans.mode == "trunk":
+        return f"trunk {tagged}" + (f" native {vlans.pvid}" if vlans.untagged else "")
+    untagged = model.format_vids(vlans.untagged)
+    return f"tagged {tagged} untagged {untagged} pvid {vlans.pvid or 'none'}"
+
+
+def vlans(settings: model.PortSettings, aware: bool) -> dict[str, Any]:
+    """The VLANs of a port."""
+    if not aware:
+        return {"mode": "unaware", "pvid": None, "vlans": []}
+    own = settings.vlans
+    return {
+        "mode": own.mode,
+        "pvid": own.pvid or None,
+        "vlans": [
+            {"vid": vid, "untagged": bool(own.untagged >> vid & 1)}
+            for vid in model.vid_list(own.member)
+        ],
     }
 
 
@@ -38,9 +68,7 @@ def port(view: PortView) -> dict[str, Any]:
         "hook": view.hook,
         "state": view.state,
         "mtu": view.mtu,
-        "mode": "unaware",
-        "pvid": None,
-        "vlans": [],
+        **vlans(view.settings, view.vlan_aware),
         "stats": stats,
         "notices": notices,
         "host": view.host,
@@ -59,6 +87,8 @@ def switch(view: SwitchView) -> dict[str, Any]:
         "group_forward": model.format_groups(settings.group_forward),
         "transparent": settings.group_forward == model.ALL_GROUPS,
         "static_move": settings.static_move,
+        "vlan_aware": settings.vlan_aware,
+        "shared_learning": settings.shared_learning,
         "fdb_size": settings.fdb_size,
         "max_ports": settings.max_ports,
         "host_port": view.host_port,

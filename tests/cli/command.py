@@ -97,3 +97,9 @@ class Lab:
         command = ("ping", "-n", "-c", "1", "-w", "4", f"192.0.2.{target}")
         host = self.hosts[source - 1]
         return run("ip", "netns", "exec", host, *command, status=None).status == 0
+
+    def quick_ping(self, source: int, target: int) -> bool:
+        """The same, where the answer may well be no: within a second."""
+        command = ("ping", "-n", "-c", "1", "-w", "1", f"192.0.2.{target}")
+        host = self.hosts[source - 1]
+        return run("ip", "netns", "exec", host, *command, status=None).status == 0

@@ -121,7 +121,7 @@ def test_add_and_delete(plane: Dataplane, fdb: Fdb) -> None:
     with pytest.raises(VnetxError, match="static entry on port p1 already"):
         fdb.add(mac(1), 1, sticky=True)
     assert fdb.add(mac(1), 2, sticky=True, replace=True)
-    assert fdb.static_entries() == {mac(1): (2, True)}
+    assert fdb.static_entries() == {(mac(1), 0): (2, True)}
     with pytest.raises(VnetxError, match="on port p2"):
         fdb.delete(mac(1), {1, 3})
     assert fdb.delete(mac(1), {2}).state == "sticky"

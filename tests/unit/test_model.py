@@ -12,18 +12,27 @@ from hypothesis import strategies as st
 from vnetx import _abi
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
+    ACCEPT,
     ALL_GROUPS,
+    FIRST_VID,
     GROUP_NAMES,
     HOOKS,
+    LAST_VID,
+    VLAN_PROTOCOLS,
     PortSettings,
     SwitchSettings,
+    Vlans,
     changed,
     check_station_mac,
     check_switch_name,
     format_groups,
     format_mac,
+    format_vids,
+    make_vlans,
     parse_groups,
     parse_mac,
+    parse_vids,
+    vid_list,
 )
 
 MAC = bytes.fromhex("02005e0000ff")
@@ -187,11 +196,28 @@ def test_names_of_groups_are_single_addresses() -> None:
         ({"storm": (0, 0, -5)}, "unknown-unicast"),
         ({"group_forward": 0x10000}, "group-forward"),
         ({"group_forward": -1}, "group-forward"),
+        ({"accept": "some"}, "accept"),
+        ({"priority": 8}, "priority"),
+        ({"vlan_protocol": "isl"}, "vlan-protocol"),
+        ({"vlan_map": ((10, 4095),)}, "VLAN 4095"),
+        ({"vlan_map": ((10, 20), (10, 30))}, "VLAN 10 wire"),
+        ({"vlan_map": ((10, 20), (11, 20))}, "VLAN 20 inside"),
     ],
 )
 def test_wrong_settings_of_a_port(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidValue, match=named):
         PortSettings(**wrong)
+
+
+vids = st.integers(FIRST_VID, LAST_VID)
+
+
+@st.composite
+def vlans_of_ports(draw: st.DrawFn) -> Vlans:
+    member = draw(st.sets(vids, max_size=20))
+    untagged = draw(st.sets(st.sampled_from(sorted(member)))) if member else set()
+    pvid = draw(st.sampled_from([0, *sorted(member)]))
+    return Vlans(sum(1 << v for v in member), sum(1 << v for v in untagged), pvid)
 
 
 settings_of_ports = st.builds(
@@ -207,6 +233,11 @@ settings_of_ports = st.builds(
     learn_limit=st.integers(0, 2**32 - 1),
     storm=st.tuples(*[st.integers(0, 10**9)] * 3),
     group_forward=st.integers(0, ALL_GROUPS),
+    vlans=vlans_of_ports(),
+    accept=st.sampled_from(ACCEPT),
+    priority=st.integers(0, 7),
+    vlan_protocol=st.sampled_from(sorted(VLAN_PROTOCOLS)),
+    vlan_map=st.just(()) | st.just(((10, 110), (20, 10))),
 )
 
 
@@ -220,8 +251,20 @@ def test_settings_of_a_port_there_and_back(settings: PortSettings) -> None:
         storm_pps=settings.storm,
         group_forward_own=settings.group_forward,
         hook_wanted=_abi.HOOKS[settings.hook],
+        tpid=VLAN_PROTOCOLS[settings.vlan_protocol],
+        priority=settings.priority << 13,
+        pvid=settings.vlans.pvid,
     )
-    assert PortSettings.from_abi(_abi.unpack_port(raw)) == settings
+    sets = _abi.pack_port_vlans(settings.vlans.member, settings.vlans.untagged)
+    found = PortSettings.from_abi(
+        _abi.unpack_port(raw), _abi.unpack_port_vlans(sets), dict(settings.vlan_map)
+    )
+    assert found == settings
+
+
+def test_a_port_without_sets_has_the_default_vlans() -> None:
+    raw = _abi.pack_port(ifindex=7, tpid=0x8100, pvid=1)
+    assert PortSettings.from_abi(_abi.unpack_port(raw)).vlans == Vlans()
 
 
 @given(settings_of_ports)
@@ -229,12 +272,89 @@ def test_flags_are_settings_alone(settings: PortSettings) -> None:
     """What the machine knows of a device (host, peer, xdp) is not the user's to set."""
     flags = settings.flags()
     for name, bit in _abi.PORT_FLAGS.items():
-        if name in ("host", "peer", "peer_retype", "xdp"):
+        if name in ("host", "peer", "peer_retype", "xdp", "vlan", "shared"):
             assert not flags & bit
+        elif name in ("tagged_only", "untagged_only"):
+            assert bool(flags & bit) == (settings.accept == name.partition("_")[0])
+        elif name == "mapping":
+            assert bool(flags & bit) == bool(settings.vlan_map)
         elif name == "storm":
             assert bool(flags & bit) == any(settings.storm)
         else:
             assert bool(flags & bit) == getattr(settings, name)
+
+
+# ------------------------------------------------------------------ VLANs
+
+
+@pytest.mark.parametrize(
+    ("text", "vids"),
+    [
+        ("10", [10]),
+        ("10,20-23", [10, 20, 21, 22, 23]),
+        (" 1 , 4094 ", [1, 4094]),
+        ("none", []),
+        ("all", list(range(1, 4095))),
+        ("1-4094", list(range(1, 4095))),
+    ],
+)
+def test_lists_of_vids(text: str, vids: list[int]) -> None:
+    assert vid_list(parse_vids(text)) == vids
+
+
+@given(st.sets(vids))
+def test_what_is_printed_is_read(members: set[int]) -> None:
+    found = sum(1 << vid for vid in members)
+    assert parse_vids(format_vids(found)) == found
+    assert vid_list(found) == sorted(members)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0", "is no VLAN"),
+        ("4095", "is reserved"),
+        ("1-4095", "is reserved"),
+        ("5000", "is not in 1 to 4094"),
+        ("20-10", "runs backwards"),
+        ("ten", "is not a VID or a range"),
+        ("10,,20", "is not a VID or a range"),
+        ("-5", "is not a VID or a range"),
+    ],
+)
+def test_wrong_lists_of_vids(text: str, why: str) -> None:
+    with pytest.raises(InvalidValue, match=why):
+        parse_vids(text)
+
+
+def test_ports_as_bridge_vlan_has_them() -> None:
+    vlans = Vlans().add(parse_vids("10,20"))
+    assert (vlans.mode, format_vids(vlans.member), vlans.pvid) == ("trunk", "1,10,20", 1)
+    vlans = vlans.add(1 << 30, untagged=True, pvid=True)
+    assert (vlans.mode, format_vids(vlans.untagged), vlans.pvid) == ("hybrid", "1,30", 30)
+    # given again without them, it has them no more (VL-11)
+    vlans = vlans.add(1 << 30)
+    assert (format_vids(vlans.untagged), vlans.pvid) == ("1", 0)
+    vlans = vlans.remove(parse_vids("1,10"))
+    assert (format_vids(vlans.member), vlans.untagged) == ("20,30", 0)
+    assert Vlans().remove(1 << 1) == Vlans(0, 0, 0)
+    assert Vlans.access(7).mode == "access"
+    assert Vlans.trunk(parse_vids("5-6"), 4) == Vlans(0b1110000, 0b10000, 4)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"access": 10, "trunk": 1 << 20}, "access"),
+        ({"access": 10, "pvid": 10}, "access"),
+        ({"native": 10}, "goes with trunk alone"),
+        ({"pvid": 10}, "the port is not in that VLAN"),
+        ({"access": 4095}, "is reserved"),
+    ],
+)
+def test_what_excludes_each_other(said: dict[str, int], why: str) -> None:
+    with pytest.raises(InvalidValue, match=why):
+        make_vlans(**said)
 
 
 # ------------------------------------------------------------------ settings of a switch

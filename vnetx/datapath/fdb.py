@@ -1,8 +1,7 @@
 """The FDB of a switch: look, change, save and load, watch.
 
-Ports are indices here; :class:`PortNames` says what they are called.  Bridge
-domains are 0 as long as switches know no VLANs; `vlans` maps VLANs to bridge
-domains where they do.
+Ports are indices here; :class:`PortNames` says what they are called.  The bridge
+domain of an entry is its VLAN where each VLAN learns by itself, else 0.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from typing import NamedTuple
 from vnetx import _abi, _fdb, lock
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError, from_os
-from vnetx.model import check_station_mac, format_mac
+from vnetx.model import FIRST_VID, LAST_VID, check_station_mac, format_mac
 
 #: How long the data plane goes on sending events when the watcher is gone, and how often a
 #: watcher says that it is there.
@@ -160,6 +159,16 @@ class PortNames:
         return self.names.get(index) or f"(gone, number {index})"
 
 
+def domains(maps: SwitchMaps) -> dict[int, int]:
+    """The bridge domain of each VLAN that learns by itself; none in a switch without, or where
+    they share what they learn."""
+    flags = maps.switch()["flags"]
+    bits = _abi.SWITCH_FLAGS
+    if not flags & bits["vlan_aware"] or flags & bits["shared_learning"]:
+        return {}
+    return {vid: vid for vid in range(FIRST_VID, LAST_VID + 1)}
+
+
 class Fdb:
     """The FDB of one switch.
 
@@ -170,7 +179,7 @@ class Fdb:
 
     def __init__(self, maps: SwitchMaps, vlans: Mapping[int, int] | None = None) -> None:
         self.maps = maps
-        self.vlans = dict(vlans or {})
+        self.vlans = dict(domains(maps) if vlans is None else vlans)
         try:
             self.table = _fdb.Table(maps.fds["fdb"], maps.fds["port_state"])
         except OSError as error:
@@ -351,10 +360,27 @@ class Fdb:
     def _made(entry: tuple[bytes, int, int, str, float] | None) -> Entry | None:
         return None if entry is None else Entry._make(entry)
 
-    def static_entries(self) -> dict[bytes, tuple[int, bool]]:
-        """Port and whether it is sticky, of each address with a static entry."""
+    def domain(self, port: int, vid: int | None = None) -> int:
+        """The bridge domain of a VLAN, or of what comes untagged to a port."""
+        if not self.vlans:
+            return 0
+        found = self.maps.port(port)
+        return vid if vid is not None else found["pvid"] if found else 0
+
+    def static_entries(self) -> dict[tuple[bytes, int], tuple[int, bool]]:
+        """Port and whether it is sticky, of each (address, domain) with a static entry."""
         query = Query(states=("static", "sticky"))
-        return {e.mac: (e.port, e.state == "sticky") for e in self.entries(query)}
+        return {(e.mac, e.bd): (e.port, e.state == "sticky") for e in self.entries(query)}
+
+    def change_domains(self) -> None:
+        """After VLANs came or went, or began or ceased to share: learned entries are forgotten, and
+        static ones go to where their port's untagged frames are."""
+        self.flush(Query(states=("learned",)))
+        for (mac, bd), (port, sticky) in self.static_entries().items():
+            new = self.domain(port)
+            if new != bd:
+                self.delete(mac, bd=bd)
+                self.add(mac, port, sticky=sticky, replace=True, bd=new)
 
     def forget_port(self, index: int) -> int:
         """Deletes all entries of a port that goes, those of the host too; returns how many."""

@@ -20,6 +20,7 @@ from vnetx import _abi, _bpf, _vlan
 from vnetx.datapath import load, pins
 from vnetx.datapath.build import Build
 from vnetx.errors import VnetxError, from_os
+from vnetx.model import PortSettings
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
@@ -248,6 +249,13 @@ class SwitchMaps:
         if any(switch[name] != number for name, number in counted.items()):
             self.set_switch(**counted)
 
+    def port_settings(self, index: int) -> PortSettings:
+        """The settings of a port that is in use."""
+        mapping = self.vlan_mappings().get(index, {})
+        port = self.port(index)
+        assert port is not None
+        return PortSettings.from_abi(port, self.port_vlans(index), mapping)
+
     def port(self, index: int) -> dict[str, Any] | None:
         """One port, None when the slot is free (index 0 always is)."""
         if not index:
@@ -304,6 +312,11 @@ class SwitchMaps:
         """The ports of a VLAN, and those that get its frames untagged: bit n is the index n."""
         raw = _bpf.map_lookup(self.fds["vlans"], _U32.pack(vid), _SIZES["vlans"][1])
         return _abi.unpack_vlan(raw) if raw else (0, 0)
+
+    def all_vlan_ports(self) -> dict[int, tuple[int, int]]:
+        """What :meth:`vlan_ports` says, of each VLAN that has a port."""
+        items = _bpf.map_items(self.fds["vlans"], *_SIZES["vlans"])
+        return {_U32.unpack(key)[0]: _abi.unpack_vlan(raw) for key, raw in items}
 
     def vlan_stats(self, vid: int) -> dict[str, int]:
         """Counters of a VLAN, summed over CPUs."""

@@ -17,12 +17,14 @@ from typing import Any
 from vnetx import _abi
 from vnetx.config import Document
 from vnetx.datapath import pins
+from vnetx.device import Link
 from vnetx.engine.configure import apply_switch, check_applicable
 from vnetx.engine.execute import Executor
 from vnetx.engine.garbage import collect_garbage, revert_expired
 from vnetx.engine.ports import attach_port, check_attachable, detach_one
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import (
+    become_vlan_aware,
     check_fixed,
     discard,
     drop_if_empty,
@@ -40,6 +42,7 @@ from vnetx.model import (
     DEFAULT_SWITCH,
     PortSettings,
     SwitchSettings,
+    Vlans,
     changed,
     check_switch_name,
 )
@@ -57,6 +60,9 @@ __all__ = [
     "switch_add",
     "switch_del",
     "switch_set",
+    "vlan_add",
+    "vlan_del",
+    "vlan_import",
 ]
 
 OnStep = Callable[[Step], None]
@@ -127,14 +133,16 @@ def attach(
         host_port = not any(link.carries_host for link in links)
         ensure_switch(session, name, SwitchSettings(host_port=host_port), implicit=True)
         maps = session.maps(name)
+        if PortSettings(**wanted).has_vlans:
+            become_vlan_aware(session, name)
         if confirm is not None:
             deadline = maps.meta()["confirm_deadline_ns"]
             session.if_it_fails(lambda: maps.set_meta(confirm_deadline_ns=deadline))
             session.executor.await_confirmation(name, confirm)
         used = set(maps.ports())
         for link in links:
-            port = maps.port(maps.index_of(link.ifindex))
-            base = PortSettings.from_abi(port) if port else PortSettings()
+            index = maps.index_of(link.ifindex)
+            base = maps.port_settings(index) if maps.port(index) else PortSettings()
             attach_port(
                 session,
                 name,
@@ -296,20 +304,101 @@ def port_set(ifname: str, **changes: Any) -> Result:
         VnetxError: not a port, or the driver refuses the hook; the port is as it was then.
     """
     with _session() as session:
-        link = session.links.get(ifname)
-        switch = session.switch_of(link.ifindex) if link else None
-        if link is None or switch is None:
-            raise VnetxError(
-                f"port {ifname}",
-                "not a port of any switch" if link else "there is no interface of that name",
-                f"vnetx attach {ifname}" if link else "vnetx port show",
-            )
-        maps = session.maps(switch)
-        port = maps.port(maps.index_of(link.ifindex))
-        before = PortSettings.from_abi(port) if port else PortSettings()
-        after = changed(before, **changes)
-        attach_port(session, switch, link, after, used=set(maps.ports()))
+        switch, link = _find_port(session, ifname)
+        index = session.maps(switch).index_of(link.ifindex)
+        after = changed(session.maps(switch).port_settings(index), **changes)
+        _set_ports(session, switch, {link.ifindex: after})
         return session.result()
+
+
+def vlan_add(
+    vids: int, ifnames: Sequence[str], *, untagged: bool = False, pvid: bool = False
+) -> Result:
+    """Puts ports into VLANs (``bridge vlan add``); the switch is VLAN-aware from then on.
+
+    Args:
+        vids: the VLANs, bit n for VID n.
+        ifnames: ports; a switch's name is its host port.
+        untagged: their frames leave by these ports without a tag.
+        pvid: frames that come untagged are of this VLAN.
+
+    Raises:
+        InvalidValue: several VLANs with `pvid`.
+        VnetxError: not a port.
+    """
+    return _change_vlans(ifnames, lambda vlans: vlans.add(vids, untagged=untagged, pvid=pvid))
+
+
+def vlan_del(vids: int, ifnames: Sequence[str]) -> Result:
+    """Takes ports out of VLANs (``bridge vlan del``); what is not so is no error.
+
+    Raises:
+        VnetxError: not a port.
+    """
+    return _change_vlans(ifnames, lambda vlans: vlans.remove(vids))
+
+
+def vlan_import(wanted: Mapping[str, Vlans]) -> Result:
+    """Gives ports these VLANs; devices that are no ports are left out, and named."""
+    with _session() as session:
+        for ifname, vlans in wanted.items():
+            try:
+                switch, link = _find_port(session, ifname)
+            except VnetxError as error:
+                session.messages.append(f"{ifname} is left out: {error.why}")
+                continue
+            maps = session.maps(switch)
+            before = maps.port_settings(maps.index_of(link.ifindex))
+            _set_ports(session, switch, {link.ifindex: changed(before, vlans=vlans)})
+        return session.result()
+
+
+def _change_vlans(ifnames: Sequence[str], change: Callable[[Vlans], Vlans]) -> Result:
+    with _session() as session:
+        by_switch: dict[str, dict[int, PortSettings]] = {}
+        for ifname in dict.fromkeys(ifnames):
+            switch, link = _find_port(session, ifname)
+            maps = session.maps(switch)
+            before = maps.port_settings(maps.index_of(link.ifindex))
+            after = changed(before, vlans=change(before.vlans))
+            by_switch.setdefault(switch, {})[link.ifindex] = after
+        for switch, ports in by_switch.items():
+            _set_ports(session, switch, ports)
+        return session.result()
+
+
+def _find_port(session: Session, ifname: str) -> tuple[str, Link]:
+    """The switch and the device of a port; a switch's own name is its host port.
+
+    Raises:
+        VnetxError: not a port.
+    """
+    link = session.links.get(ifname)
+    if ifname in session.names():
+        outer = session.maps(ifname).meta()["host_port_ifindex"]
+        link = session.links.by_index(outer) if outer else None
+    switch = session.switch_of(link.ifindex) if link else None
+    if link is None or switch is None:
+        raise VnetxError(
+            f"port {ifname}",
+            "not a port of any switch" if link else "there is no interface of that name",
+            f"vnetx attach {ifname}" if link else "vnetx port show",
+        )
+    return switch, link
+
+
+def _set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings]) -> None:
+    """Gives ports these settings, by ifindex; with VLANs the switch becomes VLAN-aware."""
+    maps = session.maps(switch)
+    if any(settings.has_vlans for settings in ports.values()):
+        become_vlan_aware(session, switch)
+    meta, used = maps.meta(), set(maps.ports())
+    for ifindex, settings in ports.items():
+        link = session.links.by_index(ifindex)
+        assert link is not None
+        is_host = ifindex == meta["host_port_ifindex"]
+        local = meta["mac"] if is_host else None
+        attach_port(session, switch, link, settings, local_mac=local, used=used)
 
 
 def apply(document: Document, *, dry_run: bool = False, on_step: OnStep | None = None) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from vnetx.config import StaticEntry
 from vnetx.config import Switch as ConfigSwitch
@@ -52,11 +53,23 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     keep.add(maps.meta()["host_port_ifindex"])
     for ifindex in sorted(set(maps.undo()) - keep):
         detach_one(session, name, ifindex)
+    _apply_host(session, name, wanted)
     used = set(maps.ports())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
     _apply_static(session, name, wanted, links)
+
+
+def _apply_host(session: Session, name: str, wanted: ConfigSwitch) -> None:
+    """The VLANs of the host port."""
+    maps = session.maps(name)
+    meta = maps.meta()
+    outer = session.link_by_index(meta["host_port_ifindex"]) if meta["host_port_ifindex"] else None
+    if outer is not None:
+        settings = replace(wanted.host, hook="tc")
+        used = set(maps.ports())
+        attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
 
 
 def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
@@ -77,7 +90,8 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
             peer_features=features(link, peer=True) if hook != "tc" and link.peer else {},
             clsact=None if session.tcx else session.links.has_clsact(link.ifindex),
         )
-        session.executor.run(plan_port(name, PortDesired(settings, hook, free, twin), seen))
+        desired = PortDesired(settings, hook, free, twin, vlan_aware=wanted.settings.vlan_aware)
+        session.executor.run(plan_port(name, desired, seen))
         free += 2 if twin else 1
     for entry in wanted.fdb:
         session.executor.done.append(_static_text(entry))
@@ -95,16 +109,19 @@ def _apply_static(
     maps = session.maps(name)
     fdb = Fdb(maps)
     indices = {ifname: maps.index_of(link.ifindex) for ifname, link in links.items() if link}
-    asked = {entry.mac: entry for entry in wanted.fdb}
-    for mac, (port, sticky) in fdb.static_entries().items():
-        entry = asked.get(mac)
+    asked = {
+        (entry.mac, fdb.domain(indices.get(entry.port, 0), entry.vlan)): entry
+        for entry in wanted.fdb
+    }
+    for (mac, bd), (port, sticky) in fdb.static_entries().items():
+        entry = asked.get((mac, bd))
         if entry and (indices.get(entry.port), entry.sticky) == (port, sticky):
-            del asked[mac]
+            del asked[mac, bd]
         elif entry is None:
             if not session.executor.rehearsing:
-                fdb.delete(mac)
+                fdb.delete(mac, bd=bd)
             session.executor.done.append(f"{format_mac(mac)} is not static any more")
-    for entry in asked.values():
+    for (mac, bd), entry in asked.items():
         if not session.executor.rehearsing:
-            fdb.add(entry.mac, indices[entry.port], sticky=entry.sticky, replace=True)
+            fdb.add(mac, indices[entry.port], sticky=entry.sticky, replace=True, bd=bd)
         session.executor.done.append(_static_text(entry))

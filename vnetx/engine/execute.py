@@ -137,6 +137,12 @@ class Executor:
             maps.set_switch(port_slots=index + 1)
         maps.set_port(index, values)
 
+    def write_vlans(self, switch: str, index: int, member: int, untagged: int) -> None:
+        self.maps(switch).set_port_vlans(index, member, untagged)
+
+    def write_vlan_map(self, switch: str, index: int, mapping: dict[int, int]) -> None:
+        self.maps(switch).set_vlan_mapping(index, mapping)
+
     def set_devmap(self, switch: str, index: int, ifindex: int) -> None:
         self.maps(switch).set_devmap(index, ifindex)
 

@@ -28,7 +28,7 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
     meta = session.maps(switch).meta()
     is_host = observed.ifindex == meta["host_port_ifindex"]
     return PortDesired(
-        settings=PortSettings.from_abi(dict(port)),
+        settings=session.maps(switch).port_settings(observed.index),
         hook=hooks[port["hook"]],
         index=observed.index,
         twin=observed.twin,
@@ -36,8 +36,14 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
         peer_retype=bool(port["flags"] & _abi.PORT_FLAGS["peer_retype"]),
         local_mac=meta["mac"] if is_host else None,
         group_forward=meta["group_forward"],
+        vlan_aware=_is(session, switch, "vlan_aware"),
+        shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=bool(undo["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
     )
+
+
+def _is(session: Session, switch: str, flag: str) -> bool:
+    return bool(session.maps(switch).switch()["flags"] & _abi.SWITCH_FLAGS[flag])
 
 
 def _run(session: Session, switch: str, desired: PortDesired | None, seen: PortObserved) -> bool:
@@ -148,6 +154,12 @@ def attach_port(
         twin = 0
     if twin:
         used.add(twin)
+    if twin and _is(session, switch, "vlan_aware") and not settings.vlans.pvid:
+        raise VnetxError(
+            what,
+            "the host's own untagged frames pass there, and would be dropped without a native VLAN",
+            "give --native VID",
+        )
     desired = PortDesired(
         settings=settings,
         hook="tc",
@@ -157,6 +169,8 @@ def attach_port(
         peer_retype=not session.peer_scrubs,
         local_mac=local_mac,
         group_forward=maps.meta()["group_forward"],
+        vlan_aware=_is(session, switch, "vlan_aware"),
+        shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=unconfirmed and is_new,
     )
     session.if_it_fails(_return_to, session, switch, before, link.ifindex)

@@ -171,6 +171,7 @@ def observe(
     if not twin and undo is not None and port is None:
         twin = next((i for i, p in maps.ports().items() if p["ifindex"] == ifindex), 0)
     ours = undo is not None and undo["flags"] != 0
+    mappings = maps.vlan_mappings()
     look = link is not None and (offloads or ours)
     return PortObserved(
         ifindex=ifindex,
@@ -186,6 +187,10 @@ def observe(
         features=features(link) if look and link else {},
         peer_features=features(link, peer=True) if look and link and link.peer else {},
         clsact=None if session.tcx else bool(link and session.links.has_clsact(ifindex)),
+        vlans=maps.port_vlans(index),
+        twin_vlans=maps.port_vlans(twin),
+        vlan_map=mappings.get(index, {}),
+        twin_vlan_map=mappings.get(twin, {}),
     )
 
 

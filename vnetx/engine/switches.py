@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vnetx import _abi, _bpf, netns
 from vnetx.datapath import pins
+from vnetx.datapath.fdb import Fdb
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.execute import XDP_PROGRAMS
@@ -16,12 +18,14 @@ from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError, words
 from vnetx.model import (
+    DEFAULT_VID,
     FIXED_SWITCH_SETTINGS,
     PortSettings,
     SwitchSettings,
     check_switch_name,
 )
-from vnetx.state import stable_mac
+from vnetx.plan import PortDesired, vlan_sets
+from vnetx.state import settings_of, stable_mac
 
 
 def drop_if_empty(session: Session, switch: str) -> None:
@@ -66,8 +70,13 @@ def _refresh_ns(ageing: int) -> int:
 
 
 def _switch_flags(settings: SwitchSettings, *, implicit: bool) -> int:
-    flags = _abi.SWITCH_FLAGS["static_move"] if settings.static_move else 0
-    return flags | (_abi.SWITCH_FLAGS["implicit"] if implicit else 0)
+    bits = {
+        "static_move": settings.static_move,
+        "vlan_aware": settings.vlan_aware,
+        "shared_learning": settings.shared_learning,
+        "implicit": implicit,
+    }
+    return sum(_abi.SWITCH_FLAGS[name] for name, on in bits.items() if on)
 
 
 def make_switch(session: Session, name: str, settings: SwitchSettings, *, implicit: bool) -> None:
@@ -168,7 +177,8 @@ def complete_switch(session: Session, name: str) -> None:
     meta = maps.meta()
     outer = session.links.by_index(meta["host_port_ifindex"]) if meta["host_port_ifindex"] else None
     if outer is not None and outer.alias == _host_port_alias(name):
-        settings = PortSettings(hook="tc")
+        index = maps.index_of(outer.ifindex)
+        settings = maps.port_settings(index) if maps.port(index) else PortSettings(hook="tc")
         used = set(maps.ports())
         attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
     if meta["build"] != session.executor.build.key:
@@ -253,13 +263,42 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
         wanted = port["group_forward_own"] | after.group_forward
         if not port["flags"] & _abi.PORT_FLAGS["host"] and port["group_forward"] != wanted:
             maps.set_port(index, {**port, "group_forward": wanted})
+    vlans = [(each.vlan_aware, each.shared_learning) for each in (before, after)]
+    if vlans[0] != vlans[1]:
+        _change_ports_vlans(maps, after)
     maps.set_switch(
         ageing_ns=after.ageing * 1_000_000_000,
         refresh_ns=_refresh_ns(after.ageing),
         flags=_switch_flags(after, implicit=implicit),
     )
+    if vlans[0] != vlans[1]:
+        Fdb(maps).change_domains()
     # last: as long as it does not say so, the same command has something to do
     maps.set_meta(mac=mac, ageing_s=after.ageing, group_forward=after.group_forward)
+
+
+def become_vlan_aware(session: Session, name: str) -> None:
+    """A switch whose ports get VLANs heeds them from then on."""
+    before = settings_of(session.maps(name))
+    if before.vlan_aware:
+        return
+    set_switch(session, name, before, replace(before, vlan_aware=True))
+    session.messages.append(
+        f"switch {name} is VLAN-aware from now on: ports that were given no VLANs are in VLAN "
+        f"{DEFAULT_VID}, untagged"
+    )
+
+
+def _change_ports_vlans(maps: SwitchMaps, after: SwitchSettings) -> None:
+    """Has the ports heed VLANs, or not, or share what they learn."""
+    bits = _abi.PORT_FLAGS
+    for index, port in maps.ports().items():
+        desired = PortDesired(maps.port_settings(index), "tc", index, vlan_aware=after.vlan_aware)
+        maps.set_port_vlans(index, *vlan_sets(desired))
+        flags = port["flags"] & ~(bits["vlan"] | bits["shared"])
+        if after.vlan_aware:
+            flags |= bits["vlan"] | (bits["shared"] if after.shared_learning else 0)
+        maps.set_port(index, {**port, "flags": flags})
 
 
 def pinned_meta(switch: Path) -> dict[str, Any]:
