@@ -91,7 +91,7 @@ def test_add_and_del(attached: Lab) -> None:
         (("add", "01:00:5e:00:00:01", "--port", "p1"), 2, "is a multicast"),
         (("add", ONE), 2, "--port"),
         (("add", ONE, "--port", "p9"), 1, "port p9: not a port of any switch"),
-        (("add", ONE, "--port", "p1", "--vlan", "7"), 1, "VLANs come with a later version"),
+        (("add", ONE, "--port", "p1", "--vlan", "7"), 1, "--vlan-aware on --shared-learning off"),
         (("show", "--switch", "nope"), 1, "switch nope: there is none"),
         (("show", "--port", "p1", "--switch", "other"), 1, "not a port of switch other"),
         (("flush",), 1, "several switches: other, vnetx0\nsay --switch"),

@@ -80,7 +80,7 @@ def test_two_switches_joined_by_a_trunk(four: Lab) -> None:
     four.vnetx("port", "set", "p1", "--access", "110")
     assert reached(four) == {(1, 3), (2, 4)}
     counted = {v["vid"]: v["stats"] for v in four.show("vlan", "show", "--switch", "s0")}
-    assert counted[110]["rx_frames"] == counted[110]["tx_frames"] > 0
+    assert counted[110]["rx_frames"] >= counted[110]["tx_frames"] > 0
 
 
 @pytest.mark.parametrize("hook", ["tc", "xdp"])
