@@ -47,11 +47,11 @@ static __always_inline int xdp_send(const struct vnetx_flow *flow, __u32 len)
 
 /*
  * Another frame of a known flow.  What looks too large is TC's: two tags on top
- * of the MTU are too much for ndo_xdp_xmit, and not for an skb.
+ * of the MTU are too much for ndo_xdp_xmit, and not for an skb.  So are fragments.
  */
 static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
 {
-	if (!(flow->how & VNETX_FLOW_XDP) || flow_check(ctx, flow, len))
+	if (!(flow->how & VNETX_FLOW_XDP) || ctx_has_frags(ctx, len) || flow_check(ctx, flow, len))
 		return XDP_PASS;
 	return xdp_send(flow, len);
 }
@@ -64,7 +64,7 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	struct vnetx_flow flow;
 	__u32 refusal;
 
-	if (!out || !(out->flags & VNETX_PORT_XDP))
+	if (!out || !(out->flags & VNETX_PORT_XDP) || ctx_has_frags(ctx, frame->len))
 		return XDP_PASS;
 	refusal = egress_refusal(ctx, frame, out);
 	if (unlikely(refusal == VNETX_MTU))
