@@ -24,7 +24,7 @@ from vnetx.engine.ports import attach_port, check_attachable, detach_one
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import (
     check_fixed,
-    discard,
+    discard_damaged,
     drop_if_empty,
     ensure_switch,
     make_switch,
@@ -282,8 +282,7 @@ def switch_del(name: str, *, force: bool = False) -> Result:
         except VnetxError as error:
             if not force or not error.what.startswith("opening"):
                 raise
-            discard(session, pins.switch_directory(name))
-            session.executor.done.append(f"remove the pins of switch {name}")
+            discard_damaged(session, name)
         else:
             remove_switch(session, name)
         return session.result()
