@@ -28,6 +28,11 @@ def collect_garbage(session: Session) -> None:
                     detach_one(session, name, ifindex)
             for ifindex in _replaced(maps):
                 detach_one(session, name, ifindex, gone=True)
+            for ifindex in _without_filters(session, maps):
+                session.messages.append(
+                    f"{session.links.name_of(ifindex)} is detached: its TC filters were gone"
+                )
+                detach_one(session, name, ifindex)
             drop_if_empty(session, name)
 
 
@@ -38,6 +43,17 @@ def _replaced(maps: SwitchMaps) -> list[int]:
         if hook != "foreign":
             holds[ifindex] = holds.get(ifindex, False) or holds_device(path, ifindex)
     return sorted(ifindex for ifindex, held in holds.items() if not held)
+
+
+def _without_filters(session: Session, maps: SwitchMaps) -> list[int]:
+    """The same where no link tells: filters go with a device, or somebody took them off."""
+    if session.tcx:
+        return []
+    return sorted(
+        ifindex
+        for ifindex in maps.undo()
+        if maps.index_of(ifindex) and "ingress" not in session.links.tc_filters(ifindex)
+    )
 
 
 def _collect_namespaces(session: Session) -> None:
