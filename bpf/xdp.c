@@ -58,11 +58,11 @@ static __always_inline int xdp_send(ctx_t *ctx, const struct vnetx_flow *flow, _
 
 /*
  * Another frame of a known flow.  What looks too large is TC's: two tags on top
- * of the MTU are too much for ndo_xdp_xmit, and not for an skb.
+ * of the MTU are too much for ndo_xdp_xmit, and not for an skb.  So are fragments.
  */
 static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
-	if (!(flow->how & VNETX_FLOW_XDP) || flow_check(ctx, flow, len))
+	if (!(flow->how & VNETX_FLOW_XDP) || ctx_has_frags(ctx, len) || flow_check(ctx, flow, len))
 		return XDP_PASS;
 	return xdp_send(ctx, flow, len, tci);
 }
@@ -75,7 +75,7 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	struct vnetx_flow flow;
 	__u32 refusal;
 
-	if (!out || !(out->flags & VNETX_PORT_XDP))
+	if (!out || !(out->flags & VNETX_PORT_XDP) || ctx_has_frags(ctx, frame->len))
 		return XDP_PASS;
 	refusal = egress_refusal(ctx, frame, out);
 	if (unlikely(refusal == VNETX_MTU))

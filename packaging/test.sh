@@ -1,7 +1,9 @@
 #!/bin/bash
 # Run the tests: what can share the machine on two processes, then the rest alone.
 #
-#   packaging/test.sh all|fast [PYTEST-OPTION…]
+#   packaging/test.sh all|fast|vm [PYTEST-OPTION…]
+#
+# vm is what the virtual machine runs (tests/vm/run.sh): all but what says that it cannot run there.
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
@@ -9,8 +11,9 @@ cd "$(dirname "$0")/.."
 case ${1:-} in
 all) parallel="not serial and not vm" alone="serial or vm" ;;
 fast) parallel="not serial and not vm and not slow" alone="serial and not vm and not slow" ;;
+vm) parallel="not serial and not novm" alone="serial and not novm" ;;
 *)
-    echo "usage: $0 all|fast [PYTEST-OPTION…]" >&2
+    echo "usage: $0 all|fast|vm [PYTEST-OPTION…]" >&2
     exit 2
     ;;
 esac

@@ -203,6 +203,14 @@ class Links:
                 protocol=3,
             )
 
+    def delete_tc(self, ifindex: int) -> None:
+        """Our filters, and the qdisc if nothing else is left on it."""
+        hooks = self.tc_filters(ifindex)
+        for hook in hooks:
+            self.delete_tc_filter(ifindex, hook)
+        if hooks:
+            self.delete_clsact(ifindex)
+
     def tc_filters(self, ifindex: int) -> set[str]:
         """The hooks on which a filter of ours is."""
         found = set()

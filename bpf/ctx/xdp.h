@@ -52,6 +52,15 @@ static __always_inline __u32 ctx_len(ctx_t *ctx)
 	return bpf_xdp_get_buff_len(ctx);
 }
 
+/*
+ * Whether some of the frame is in fragments.  Before Linux 6.3 no devmap takes
+ * those, later not every driver does: what is redirected all the same is lost.
+ */
+static __always_inline int ctx_has_frags(const ctx_t *ctx, __u32 len)
+{
+	return ctx->data_end - ctx->data < len;
+}
+
 /* XDP sees every frame as it was on the wire. */
 static __always_inline __u32 ctx_frames(const ctx_t *ctx)
 {

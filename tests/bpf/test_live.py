@@ -20,7 +20,7 @@ from lib.dataplane import Dataplane
 from lib.frames import QINQ, TEST, VLAN, frame, link_local, station
 from lib.model import Frame
 from lib.pair import Pair
-from vnetx import _bpf
+from vnetx_perf.hooks import tc_program
 
 pytestmark = pytest.mark.root
 
@@ -294,9 +294,8 @@ def test_runts(pair: Pair, length: int) -> None:
     pair.ports(1, 2)
     with tun(pair.plane, _IFF_TUN) as (fd, ifindex):
         pair.port(5, ifindex)
-        link = _bpf.link_create(pair.plane.programs["tc_ingress"], ifindex, _bpf.ATTACH_TCX_INGRESS)
-        os.write(fd, b"\x45" + bytes(length - 1))
-        os.close(link)
+        with tc_program(pair.plane.programs["tc_ingress"], ifindex, "ingress"):
+            os.write(fd, b"\x45" + bytes(length - 1))
     assert reasons(pair, 5) == {"runt": 1}
     assert stats(pair, 5)["rx_frames"] == 1
     pair.model.receive(5, Frame(b"\x45" + bytes(length - 1)))
@@ -310,9 +309,8 @@ def test_a_header_in_several_buffers(pair: Pair, tags: tuple[int, ...]) -> None:
     data = frame(frames.BROADCAST, A, 300, tags=tags)
     with tun(pair.plane, _IFF_TAP | _IFF_NAPI | _IFF_NAPI_FRAGS) as (fd, ifindex):
         pair.port(5, ifindex)
-        link = _bpf.link_create(pair.plane.programs["tc_ingress"], ifindex, _bpf.ATTACH_TCX_INGRESS)
-        os.writev(fd, [data[:14], data[14:]])
-        os.close(link)
+        with tc_program(pair.plane.programs["tc_ingress"], ifindex, "ingress"):
+            os.writev(fd, [data[:14], data[14:]])
         assert pair.plane.received() == {1: [data], 2: [data]}
     pair.model.receive(5, Frame(data, stripped=bool(tags)))
     pair.check()

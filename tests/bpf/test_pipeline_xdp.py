@@ -425,3 +425,13 @@ def test_live_jumbo_frames(pair: Pair, length: int) -> None:
         assert not plane.received()
     assert reasons(pair, 3) == {"mtu": 1}
     assert stats(pair, 2)["tx_bytes"] == length
+
+
+def test_fragments_are_left_to_tc(pair: Pair) -> None:
+    """Before Linux 6.3 no devmap takes them: they would be lost, and counted as sent."""
+    pair.ports(1, 2, xdp=True, mtu=9000)
+    pair.entry(B, 2)
+    with pair.plane.mtu(1, 9000), pair.plane.mtu(2, 9000):
+        assert xdp(pair, 1, frame(B, A, 9014)) == XDP_PASS
+        assert xdp(pair, 1, frame(B, A, 1000)) == XDP_REDIRECT
+        assert xdp(pair, 1, frame(B, A, 9014)) == XDP_PASS, "a flow's, too"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from lib import HAS_TCX
 from lib.frames import BROADCAST, frame, link_local, station
 from lib.topology import Lab, Node, Vnetx, ipv4, ping
 from vnetx import _bpf
@@ -123,10 +124,7 @@ def xdp_of(node: Node, device: str) -> tuple[int, int]:
 # ---------------------------------------------------------------- TC
 
 
-@pytest.mark.skipif(
-    tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 6),
-    reason="tcx came with Linux 6.6",
-)
+@pytest.mark.skipif(not HAS_TCX, reason="tcx came with Linux 6.6")
 def test_foreign_tcx_programs_stay(lab: Lab) -> None:
     lab.add_hosts(1, 2, 3, addresses=False)
     switch = lab.vnetx("tc")

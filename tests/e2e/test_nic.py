@@ -68,7 +68,10 @@ def test_attaching_the_card_interrupts_nothing(hook: str, host: Lab) -> None:
     gateway = host.hosts[1]
     out = Stream.open(host.near, gateway, ipv4(1))
     into = Stream.open(gateway, host.near, ipv6(HOST))
-    with flood_ping(host.near, ipv4(1)) as out_answers, flood_ping(gateway, ipv6(HOST)) as answers:
+    with (
+        flood_ping(host.near, ipv4(1), qdiscs=4) as out_answers,
+        flood_ping(gateway, ipv6(HOST), qdiscs=4) as answers,
+    ):
         for command in (
             ("attach", "p1", "--hook", hook),
             ("attach", "p2", "p3", "--hook", hook),
@@ -174,7 +177,7 @@ def test_nobody_confirms(hook: str, host: Lab) -> None:
     """The card is given back, by itself, and nothing is lost then either."""
     switch = host.vnetx(hook)
     stream = Stream.open(host.near, host.hosts[1], ipv4(1))
-    with flood_ping(host.near, ipv4(1)) as answered:
+    with flood_ping(host.near, ipv4(1), qdiscs=2) as answered:
         switch.run("attach", "p1", "p2", "--hook", hook, "--confirm", "1")
         answered()
         wait_until(lambda: not attached(switch), "it was undone", seconds=15)
@@ -186,7 +189,7 @@ def test_nobody_confirms(hook: str, host: Lab) -> None:
 
 def test_somebody_confirms(host: Lab) -> None:
     switch = host.vnetx("auto")
-    with flood_ping(host.near, ipv4(1)) as answered:
+    with flood_ping(host.near, ipv4(1), qdiscs=1) as answered:
         switch.run("attach", "p1", "p2", "p3", "--confirm", "60")
         assert all(port["unconfirmed"] for port in switch.ports().values())
         assert 0 < switch.switch()["unconfirmed_for"] <= 60

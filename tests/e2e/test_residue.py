@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lib import HAS_TCX
 from lib.namespaces import Namespace
-from lib.snapshot import HAS_TCX, Machine, Picture, assert_gone, idle_programs
+from lib.snapshot import Machine, Picture, assert_gone, idle_programs
 from vnetx import _bpf, engine, state
 from vnetx.links import Links
 from vnetx.model import SwitchSettings
@@ -162,8 +163,11 @@ def test_promiscuity_that_came_later_stays(machine: Machine, far: Namespace) -> 
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_qdiscs_and_filters_of_others_stay(machine: Machine, far: Namespace, hook: str) -> None:
-    with machine.near.entered(), Links() as links:
+def test_qdiscs_and_filters_of_others_stay(
+    machine: Machine, far: Namespace, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as somebody, machine.near.entered(), Links() as links:
+        somebody.setattr("vnetx.links._TC_PRIORITY", 7)  # ours tells our filters
         index = socket.if_nametoindex("p1")
         links.add_clsact(index)
         program = load("tc")

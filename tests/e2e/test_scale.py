@@ -16,7 +16,12 @@ import pytest
 from lib.frames import BROADCAST, frame, station
 from lib.topology import Lab, Node, Vnetx, host_mac, ipv4, ping
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.serial]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.serial,
+    pytest.mark.novm,  # to make the devices alone takes an emulated processor half an hour
+]
 
 PORTS = 4000
 NODES = 40

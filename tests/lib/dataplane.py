@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lib import EMULATED
 from lib.namespaces import Namespace
 from vnetx import _abi, _bpf
 from vnetx.datapath import build, pins
@@ -42,7 +43,7 @@ _VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")
 _SO_RCVBUFFORCE, _ROOM = 33, 1 << 26
 _XDP_FLAGS_SKB_MODE = 1 << 1
-_PATIENCE_S = 10
+_PATIENCE_S = 60 if EMULATED else 10
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 _LOOKUP_AND_DELETE = 21

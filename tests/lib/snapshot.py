@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lib import EMULATED
 from lib.namespaces import Namespace
 from vnetx import _abi, _bpf, mountns, netns
 from vnetx.datapath.build import Build
@@ -39,12 +40,8 @@ _SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 _SYS_MEMBARRIER = {"x86_64": 324, "aarch64": 283}[platform.machine()]
 _PROG_QUERY = 16
 _NEXT_ID = {"program": 11, "map": 12, "link": 31}
-_PATIENCE_S = 20
+_PATIENCE_S = 60 if EMULATED else 20
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-#: Whether TC programs are attached by links.
-HAS_TCX = tuple(map(int, platform.release().split(".")[:2])) >= (6, 6)
 
 
 # -------------------------------------------------------------- the machine

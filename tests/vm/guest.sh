@@ -4,6 +4,8 @@
 set -u
 
 readonly CONTROL=/run/vm/control
+# Not beneath /run: tests that give a process a /run of its own would take it away.
+readonly SCRATCH=/var/tmp/vnetx-vm
 # shellcheck source=/dev/null
 . "$CONTROL/guest.env"
 
@@ -18,10 +20,11 @@ trap finish EXIT
 mount_all() {
     local modules
     modules=/lib/modules/$(uname -r)
-    mkdir -p "$modules" /dev/pts /dev/shm /run/lock /run/vm/tmp
+    mkdir -p "$modules" /dev/pts /dev/shm /run/lock "$SCRATCH"
     mount --bind "$VNETX_VM_KERNEL$modules" "$modules"
     mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
     mount -t tmpfs -o mode=1777 shm /dev/shm
+    mount -t tmpfs -o mode=1777 scratch "$SCRATCH"
     mount -t bpf bpf /sys/fs/bpf
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     mount -t debugfs debugfs /sys/kernel/debug
@@ -65,7 +68,7 @@ sysctl -qw net.core.bpf_jit_enable=1
 hostname vnetx-vm
 mapfile -d '' -t command <"$CONTROL/command"
 cd "$VNETX_VM_PROJECT" || exit
-export TMPDIR=/run/vm/tmp
+export TMPDIR=$SCRATCH
 echo "started $(cut -d' ' -f1 /proc/uptime)" >"$CONTROL/state"
 
 "${command[@]}" </dev/null >"$(output out)" 2>"$(output err)"

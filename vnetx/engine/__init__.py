@@ -26,7 +26,7 @@ from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import (
     become_vlan_aware,
     check_fixed,
-    discard,
+    discard_damaged,
     drop_if_empty,
     ensure_switch,
     make_switch,
@@ -290,8 +290,7 @@ def switch_del(name: str, *, force: bool = False) -> Result:
         except VnetxError as error:
             if not force or not error.what.startswith("opening"):
                 raise
-            discard(session, pins.switch_directory(name))
-            session.executor.done.append(f"remove the pins of switch {name}")
+            discard_damaged(session, name)
         else:
             remove_switch(session, name)
         return session.result()

@@ -18,7 +18,7 @@ from vnetx.links import namespace_paths
 
 def collect_garbage(session: Session) -> None:
     """Removes what vanished devices and vanished namespaces left."""
-    _collect_namespaces()
+    _collect_namespaces(session)
     _collect_unpublished(session)
     for name in session.names():
         with contextlib.suppress(VnetxError):  # damaged pins are doctor's and switch del's matter
@@ -28,6 +28,11 @@ def collect_garbage(session: Session) -> None:
                     detach_one(session, name, ifindex)
             for ifindex in _replaced(maps):
                 detach_one(session, name, ifindex, gone=True)
+            for ifindex in _without_filters(session, maps):
+                session.messages.append(
+                    f"{session.links.name_of(ifindex)} is detached: its TC filters were gone"
+                )
+                detach_one(session, name, ifindex)
             drop_if_empty(session, name)
 
 
@@ -40,7 +45,18 @@ def _replaced(maps: SwitchMaps) -> list[int]:
     return sorted(ifindex for ifindex, held in holds.items() if not held)
 
 
-def _collect_namespaces() -> None:
+def _without_filters(session: Session, maps: SwitchMaps) -> list[int]:
+    """The same where no link tells: filters go with a device, or somebody took them off."""
+    if session.tcx:
+        return []
+    return sorted(
+        ifindex
+        for ifindex in maps.undo()
+        if maps.index_of(ifindex) and "ingress" not in session.links.tc_filters(ifindex)
+    )
+
+
+def _collect_namespaces(session: Session) -> None:
     """Removes the pins of network namespaces that no longer exist."""
     others = [c for c in pins.namespaces() if c != _bpf.netns_cookie()]
     if not others:
@@ -49,17 +65,20 @@ def _collect_namespaces() -> None:
     for cookie in others:
         directory = pins.namespace_directory().with_name(str(cookie))
         for switch in list(directory.iterdir()):
-            if not _namespace_lives(switch, alive):
+            if not _namespace_lives(session, switch, alive):
                 pins.remove_tree(switch)
         with contextlib.suppress(OSError):
             directory.rmdir()
 
 
-def _namespace_lives(switch: Path, alive: set[int]) -> bool:
+def _namespace_lives(session: Session, switch: Path, alive: set[int]) -> bool:
     """Whether a switch's namespace still exists: somebody holds it, or a device is attached."""
     inode = 0
-    with contextlib.suppress(OSError, ValueError):  # damaged: its ports still tell
+    try:
         inode = pinned_meta(switch)["netns_inode"]
+    except (OSError, ValueError):  # damaged: its ports still tell, if links attach them
+        if not session.tcx:
+            return True
     if inode in alive:
         return True
     with contextlib.suppress(OSError, ValueError):

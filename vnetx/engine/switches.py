@@ -323,6 +323,24 @@ def pinned_meta(switch: Path) -> dict[str, Any]:
     return meta
 
 
+def discard_damaged(session: Session, name: str) -> None:
+    """Removes a switch whose maps cannot be read.
+
+    Links go with their pins. Filters of TC do not, and nothing says which are this switch's: those
+    on devices that no intact switch has.
+    """
+    if not session.tcx:
+        others: set[int] = set()
+        for other in session.names():
+            with contextlib.suppress(VnetxError):  # damaged as well
+                others.update(session.maps(other).undo())
+        for link in session.links.all().values():
+            if link.ifindex not in others:
+                session.links.delete_tc(link.ifindex)
+    discard(session, pins.switch_directory(name))
+    session.executor.done.append(f"remove the pins of switch {name}")
+
+
 def discard(session: Session, directory: Path) -> None:
     """Removes a switch that has no name any more, or not yet: its host port and its pins."""
     name = pins.decode(directory.name.partition("~")[0])

@@ -27,8 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     outside = pytest.mark.skip(reason="runs inside the virtual machine only: tests/vm/run.sh")
     for item in items:
-        if not INSIDE and item.path.is_relative_to(HERE):
-            item.add_marker(outside)
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.serial)  # there is one set of cards
+            if not INSIDE:
+                item.add_marker(outside)
 
 
 def run(*command: str) -> str:

@@ -46,7 +46,11 @@ def attach() -> Iterator[Callable[..., list[dict[str, Any]]]]:
 
 @contextmanager
 def unbroken_ping(wire: Wire, address: str) -> Iterator[None]:
-    """A ping from the far end that runs meanwhile, of which no request may stay unanswered."""
+    """A ping from the far end that runs meanwhile, of which no request may stay unanswered.
+
+    But for one each time that clsact comes or goes: Linux 6.1 takes the card's queues away for a
+    grace period then, and drops what the host sends.
+    """
     command = ["ip", "netns", "exec", wire.namespace, "ping", "-n", "-i", "0.2", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ping:
         assert ping.stdout is not None
@@ -57,7 +61,9 @@ def unbroken_ping(wire: Wire, address: str) -> Iterator[None]:
         finally:
             ping.send_signal(signal.SIGINT)
             answered = [int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", ping.communicate()[0])]
-    assert answered == list(range(answered[0], answered[0] + len(answered)))
+    assert answered == sorted(set(answered)), "answers doubled or out of order"
+    lost = set(range(answered[0], answered[-1] + 1)) - set(answered)
+    assert len(lost) <= 2, f"answers lost: {sorted(lost)}"
     assert len(answered) > 5
 
 
