@@ -106,8 +106,6 @@ static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FDB_CLOCK_STEPS; i++)
 		fdb_clock_step(sw, now);
-	if (key->bd && fdb_local(key))
-		return VNETX_OWN_SOURCE;
 	if (fdb_over_limit(port, index))
 		return VNETX_LEARN_LIMIT;
 	entry.generation = fdb_clock_push(key);
@@ -168,7 +166,13 @@ static __always_inline __u32 fdb_learn(const struct vnetx_switch *sw,
 				       __u64 *until)
 {
 	struct vnetx_fdb_entry *entry = fdb_lookup(key);
+	__u32 local;
 
+	if (unlikely(!entry && key->bd)) {
+		local = fdb_local(key);
+		if (local)
+			return local == index ? VNETX_OK : VNETX_OWN_SOURCE;
+	}
 	*until = now;
 	if (unlikely(!entry))
 		return fdb_create(sw, key, port, index, now);
