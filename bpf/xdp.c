@@ -74,6 +74,7 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	const struct vnetx_port *out = port_get(frame->out);
 	struct vnetx_flow flow;
 	__u32 refusal;
+	int verdict;
 
 	if (!out || !(out->flags & VNETX_PORT_XDP) || ctx_has_frags(ctx, frame->len))
 		return XDP_PASS;
@@ -85,8 +86,10 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 	flow = egress_decide(ctx, in, out, frame, HOOK_INGRESS);
 	if (!(flow.how & VNETX_FLOW_XDP))
 		return XDP_PASS;
-	relay_notice(frame);
-	return xdp_send(ctx, &flow, frame->len, frame->tag.tci);
+	verdict = xdp_send(ctx, &flow, frame->len, frame->tag.tci);
+	if (likely(verdict != XDP_PASS))
+		relay_notice(frame);
+	return verdict;
 }
 
 /*

@@ -168,6 +168,11 @@ static __always_inline __u32 fdb_learn(const struct vnetx_switch *sw,
 	struct vnetx_fdb_entry *entry = fdb_lookup(key);
 	__u32 local;
 
+	if (unlikely(!entry && key->bd)) {
+		local = fdb_local(key);
+		if (local)
+			return local == index ? VNETX_OK : VNETX_OWN_SOURCE;
+	}
 	*until = now;
 	if (unlikely(!entry)) {
 		local = key->bd ? fdb_local(key) : 0;

@@ -2,8 +2,8 @@
 /*
  * Flooding within a VLAN: first the ports that get the frame without a tag, then
  * those that get it with one, so that the tag changes twice, if VIDs are not mapped
- * and TPIDs not mixed.  Ports of other VLANs cost nothing but their bit.  A run looks
- * VNETX_FLOOD_CHUNK times, or until the tag has to change, and then calls itself.
+ * and TPIDs not mixed.  Ports of other VLANs cost nothing but their bit.  A run takes
+ * FLOOD_VLAN_STEPS steps and then calls itself.
  */
 #ifndef VNETX_FLOOD_VLAN_H
 #define VNETX_FLOOD_VLAN_H
@@ -32,8 +32,12 @@ enum flood_vlan_cb {
 #define FLOOD_TAKEN_SHIFT 16
 /* Ports that get it without a tag have had it: it is the turn of the others. */
 #define FLOOD_TAGGED (1 << 20)
-/* The next port gets it with another tag than it has. */
-#define FLOOD_RETAG (1 << 21)
+
+/*
+ * Steps of one run.  With as many runs as there may be tail calls (33), every port of the
+ * largest switch takes its step, and half of them take another one for a tag of their own.
+ */
+#define FLOOD_VLAN_STEPS (VNETX_FLOOD_CHUNK * 3 / 2)
 
 static __always_inline void flood_vlan_start(ctx_t *ctx, const struct vnetx_port *in,
 					     const struct frame *frame, __u32 flag)
@@ -103,19 +107,26 @@ static __always_inline __u32 flood_vlan_tag(ctx_t *ctx, const struct vnetx_port 
 	       (vlan_mapped(out, index, vid, 1) & VNETX_VID_MASK);
 }
 
-/* One port of the VLAN.  Returns a set of enum flood_taken, or FLOOD_RETAG. */
-static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port *in,
-					     const struct flood_rule *rule, const struct mtu *mtu,
-					     __u32 index, __u32 vid, __u32 count)
+/* What to ask devices about the frame as it is now. */
+static __always_inline struct mtu flood_mtu(ctx_t *ctx)
 {
-	const struct vnetx_port *out = port_get(index);
-	__u32 reason;
+	const struct ethhdr *eth = ctx_data(ctx);
+	__u32 tagged = (const void *)(eth + 1) <= ctx_data_end(ctx) && tag_in_data(eth);
 
-	if (!out || !flood_wanted(rule, out, index))
-		return 0;
-	if (index != in->twin && flood_vlan_tag(ctx, in, out, index, vid) != FLOOD_CB(ctx, TAG))
-		return FLOOD_RETAG;
-	reason = mtu_check(ctx, mtu, out->ifindex);
+	return mtu_of(ctx, ctx_len(ctx), tagged);
+}
+
+/*
+ * One port of the VLAN, which gets the frame as its own settings want it, the other
+ * side of the device, too.  Returns a set of enum flood_taken.
+ */
+static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port *in,
+					     const struct vnetx_port *out, __u32 index, __u32 vid,
+					     __u32 count)
+{
+	const struct mtu mtu = flood_mtu(ctx);
+	__u32 reason = mtu_check(ctx, &mtu, out->ifindex);
+
 	if (likely(!reason) && index != in->twin)
 		reason = send_copy(ctx, out);
 	if (unlikely(reason)) {
@@ -130,18 +141,18 @@ static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port
 enum flood_step {
 	FLOOD_GO_ON,
 	FLOOD_OVER,
-	FLOOD_AGAIN,
+	FLOOD_FAILED,
 };
 
-/* One step of the round. */
+/* One step of the round: a port, or its tag, or a word without any more of them. */
 static __always_inline enum flood_step flood_vlan_step(ctx_t *ctx, const struct vnetx_vlan *vlan,
 						       const struct vnetx_port *in,
-						       const struct flood_rule *rule,
-						       const struct mtu *mtu, __u32 slots,
+						       const struct flood_rule *rule, __u32 slots,
 						       __u32 vid, __u32 count)
 {
 	const __u32 state = FLOOD_CB(ctx, STATE);
-	__u32 taken, found, index = flood_next(vlan, FLOOD_CB(ctx, NEXT), state, &found);
+	__u32 tag, found, index = flood_next(vlan, FLOOD_CB(ctx, NEXT), state, &found);
+	const struct vnetx_port *out;
 
 	if (index >= slots) {
 		FLOOD_CB(ctx, STATE) = state | FLOOD_TAGGED;
@@ -151,31 +162,32 @@ static __always_inline enum flood_step flood_vlan_step(ctx_t *ctx, const struct 
 	FLOOD_CB(ctx, NEXT) = index;
 	if (!found)
 		return FLOOD_GO_ON;
-	taken = flood_vlan_port(ctx, in, rule, mtu, index, vid, count);
-	if (taken == FLOOD_RETAG) {
-		FLOOD_CB(ctx, STATE) = state | FLOOD_RETAG;
-		return FLOOD_AGAIN;
+	out = port_get(index);
+	if (out && flood_wanted(rule, out, index)) {
+		tag = flood_vlan_tag(ctx, in, out, index, vid);
+		if (tag != FLOOD_CB(ctx, TAG))
+			return flood_retag(ctx, tag) ? FLOOD_FAILED : FLOOD_GO_ON;
+		FLOOD_CB(ctx, STATE) = state | flood_vlan_port(ctx, in, out, index, vid, count)
+						       << FLOOD_TAKEN_SHIFT;
 	}
-	FLOOD_CB(ctx, STATE) = state | taken << FLOOD_TAKEN_SHIFT;
 	FLOOD_CB(ctx, NEXT) = index + 1;
 	return FLOOD_GO_ON;
 }
 
-/* Gives the frame the tag of the port whose turn it is.  Returns a reason or VNETX_OK. */
-static __always_inline __u32 flood_vlan_turn(ctx_t *ctx, const struct vnetx_port *in, __u32 vid)
+/* The tag with which the other side of the device gets the frame itself. */
+static __always_inline __u32 flood_twin_tag(ctx_t *ctx, const struct vnetx_vlan *vlan,
+					    const struct vnetx_port *in, __u32 vid)
 {
-	const __u32 index = FLOOD_CB(ctx, NEXT);
-	const struct vnetx_port *out = port_get(index);
+	const struct vnetx_port *out = port_get(in->twin);
 
-	FLOOD_CB(ctx, STATE) &= ~FLOOD_RETAG;
-	if (!out)
-		return VNETX_OK;
-	return flood_retag(ctx, flood_vlan_tag(ctx, in, out, index, vid)) ? VNETX_NO_MEMORY
-									  : VNETX_OK;
+	if (!out || vlan->untagged[(in->twin / 64) % VNETX_PORT_WORDS] >> (in->twin % 64) & 1)
+		return 0;
+	return flood_vlan_tag(ctx, in, out, in->twin, vid);
 }
 
-/* All ports have had it: the frame itself goes on to the host, or ends. */
-static __always_inline int flood_vlan_end(ctx_t *ctx, const struct frame *frame)
+/* All ports have had it: the frame itself goes on to the other side, or ends. */
+static __always_inline int flood_vlan_end(ctx_t *ctx, const struct vnetx_vlan *vlan,
+					  const struct vnetx_port *in, const struct frame *frame)
 {
 	const __u32 taken = FLOOD_CB(ctx, STATE) >> FLOOD_TAKEN_SHIFT;
 
@@ -185,42 +197,38 @@ static __always_inline int flood_vlan_end(ctx_t *ctx, const struct frame *frame)
 	ctx->tc_index = 0;
 	if (!(taken & FLOOD_TAKEN_TWIN))
 		return CTX_DROP;
-	return flood_retag(ctx, FLOOD_CB(ctx, TAG_IN)) ? CTX_DROP : CTX_PASS;
+	if (flood_retag(ctx, flood_twin_tag(ctx, vlan, in, frame->vid)))
+		return send_drop(frame, in->twin, VNETX_NO_MEMORY);
+	return CTX_PASS;
 }
 
 static __always_inline int flood_vlan(ctx_t *ctx)
 {
 	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .in = FLOOD_CB(ctx, FROM) & 0xffff };
-	const __u32 vid = FLOOD_CB(ctx, FROM) >> FLOOD_VID_SHIFT;
+	struct frame frame = {
+		.in = FLOOD_CB(ctx, FROM) & 0xffff,
+		.vid = FLOOD_CB(ctx, FROM) >> FLOOD_VID_SHIFT,
+		.count = ctx_frames(ctx),
+	};
 	const struct vnetx_port *in = port_get(frame.in);
-	const struct vnetx_vlan *vlan = vlan_get(vid);
+	const struct vnetx_vlan *vlan = vlan_get(frame.vid);
 	struct flood_rule rule;
-	struct mtu mtu;
+	enum flood_step step;
 	__u32 i;
 
-	enum flood_step step;
-
-	frame.count = ctx_frames(ctx);
 	if (!sw || !in)
-		return CTX_DROP;
-	if (FLOOD_CB(ctx, STATE) & FLOOD_RETAG && flood_vlan_turn(ctx, in, vid))
-		return send_drop(&frame, frame.in, VNETX_NO_MEMORY);
-	frame.len = ctx_len(ctx);
-	if (frame_parse(ctx, &frame))
 		return CTX_DROP;
 	if (unlikely(!vlan))
 		return send_drop(&frame, frame.in, VNETX_NO_EGRESS);
 	rule = flood_rule_of(in, frame.in, FLOOD_CB(ctx, STATE) & FLOOD_FLAG_MASK);
-	mtu = mtu_of(ctx, frame.len, frame.tagged);
 #pragma clang loop unroll(disable)
-	for (i = 0; i < VNETX_FLOOD_CHUNK; i++) {
-		step = flood_vlan_step(ctx, vlan, in, &rule, &mtu, sw->port_slots, vid,
+	for (i = 0; i < FLOOD_VLAN_STEPS; i++) {
+		step = flood_vlan_step(ctx, vlan, in, &rule, sw->port_slots, frame.vid,
 				       frame.count);
 		if (step == FLOOD_OVER)
-			return flood_vlan_end(ctx, &frame);
-		if (step == FLOOD_AGAIN)
-			break;
+			return flood_vlan_end(ctx, vlan, in, &frame);
+		if (step == FLOOD_FAILED)
+			return send_drop(&frame, frame.in, VNETX_NO_MEMORY);
 	}
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD_VLAN);
 	return send_drop(&frame, frame.in, VNETX_NO_EGRESS);

@@ -336,6 +336,9 @@ class Dataplane:
             _bpf.map_delete(fds["fdb"], key)
         for key, _ in _bpf.map_items(fds["reasons"], 8, 8 * _CPUS):
             _bpf.map_delete(fds["reasons"], key)
+        for key, raw in _bpf.map_items(fds["vlan_stats"], 4, 32 * _CPUS):
+            if any(raw):
+                _bpf.map_update(fds["vlan_stats"], key, bytes(32 * _CPUS))
         self._empty_clock()
         _bpf.map_update(fds["switch_state"], bytes(4), bytes(64))
         maps.set_switch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 BROADCAST = b"\xff" * 6
 MULTICAST = bytes.fromhex("01005e000001")
@@ -26,11 +27,22 @@ def link_local(digit: int) -> bytes:
     return bytes.fromhex("0180c20000") + bytes([digit])
 
 
+def tag(vid: int, priority: int = 0, tpid: int = VLAN) -> tuple[int, int]:
+    """A tag; `priority` is PCP and DEI, 0 to 15."""
+    return tpid, priority << 12 | vid
+
+
 def frame(
-    dst: bytes, src: bytes, length: int = 60, proto: int = TEST, tags: tuple[int, ...] = ()
+    dst: bytes,
+    src: bytes,
+    length: int = 60,
+    proto: int = TEST,
+    tags: Iterable[int | tuple[int, int]] = (),
 ) -> bytes:
-    """A frame of `length` bytes in all; each of `tags` is a tag protocol, its VID 10."""
-    header = dst + src + b"".join(struct.pack("!HH", tag, 10) for tag in tags)
+    """A frame of `length` bytes in all; each of `tags` is a tag, or a tag protocol, whose VID is
+    10 then."""
+    pairs = [tag(10, tpid=t) if isinstance(t, int) else t for t in tags]
+    header = dst + src + b"".join(struct.pack("!HH", *pair) for pair in pairs)
     header += struct.pack("!H", proto)
     fill = length - len(header)
     return header + bytes(i & 0xFF for i in range(fill)) if fill > 0 else header

@@ -1,8 +1,8 @@
 """A learning switch in plain Python: what the data plane has to do, frame by frame.
 
-The oracle of the tests in tests/bpf, written from the contract in abi.h and from
-802.1D-2004 (7.7 relay, 7.8 learning, 7.9 ageing). Time stands still until
-:meth:`Switch.advance` moves it.
+The oracle of the tests in tests/bpf, written from the contract in abi.h, from
+802.1D-2004 (7.7 relay, 7.8 learning, 7.9 ageing) and from 802.1Q-2018 (6.9, 8.6, 8.8.8).
+Time stands still until :meth:`Switch.advance` moves it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ PASS, DROP, REDIRECT = "pass", "drop", "redirect"
 BROADCAST, MULTICAST, UNICAST = "broadcast", "multicast", "unicast"
 KINDS = (BROADCAST, MULTICAST, UNICAST)
 TAGS = (b"\x81\x00", b"\x88\xa8")
+VID_MASK, VID_RESERVED = 0x0FFF, 0x0FFF
 
 #: Elements of the clock that are looked at for a new address, and more when the FDB is full.
 STEPS, STEPS_FULL = 2, 16
@@ -56,6 +57,31 @@ class Port:
     takes: bool = True
     tat: list[int] = field(default_factory=lambda: [0, 0, 0])
     learned: int = 0
+    #: Of a port in a switch with VLANs; bit n of both sets is VID n.
+    vlan: bool = False
+    shared: bool = False
+    tagged_only: bool = False
+    untagged_only: bool = False
+    tpid: int = 0x8100
+    pvid: int = 0
+    priority: int = 0
+    members: int = 0
+    untagged: int = 0
+    #: The VID inside by the VID on the wire, where they differ.
+    mapping: dict[int, int] = field(default_factory=dict)
+
+    def inside(self, vid: int) -> int:
+        return self.mapping.get(vid, vid)
+
+    def outside(self, vid: int) -> int:
+        return {inside: wire for wire, inside in self.mapping.items()}.get(vid, vid)
+
+    def has(self, vid: int) -> bool:
+        """May frames of the VLAN leave? All may where there are no VLANs."""
+        return not vid or bool(self.members >> vid & 1)
+
+    def strips(self, vid: int) -> bool:
+        return bool((self.untagged & self.members) >> vid & 1)
 
     def floods(self, kind: str) -> bool:
         return bool(getattr(self, f"flood_{kind}"))
@@ -93,6 +119,14 @@ class Stats:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
+@dataclass
+class VlanStats:
+    rx_frames: int = 0
+    rx_bytes: int = 0
+    tx_frames: int = 0
+    tx_bytes: int = 0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a frame.
@@ -102,11 +136,15 @@ class Outcome:
         to: port index that the frame itself goes to: by redirection, or, with PASS, the
             other side of the same device (0: the host's sockets on the port).
         copies: port indices that got a copy, in order.
+        frames: what each of these ports got.
+        left: what the program leaves in the buffer, None for what was there.
     """
 
     verdict: str
     to: int = 0
     copies: tuple[int, ...] = ()
+    frames: dict[int, bytes] = field(default_factory=dict)
+    left: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +171,11 @@ class Frame:
         return self.data[12:14] in TAGS
 
     @property
+    def tag(self) -> int:
+        """TPID << 16 and TCI of the outer tag, 0 without."""
+        return int.from_bytes(self.data[12:16]) if self.tagged else 0
+
+    @property
     def kind(self) -> str:
         if not is_group(self.dst):
             return UNICAST
@@ -140,12 +183,8 @@ class Frame:
 
     @property
     def packet(self) -> int:
-        """Bytes that the MTU is compared with: a tag comes on top of it, and one beside the data
-        does not count at all."""
-        tags = 4 if self.tagged else 0
-        if self.stripped and self.data[16:18] in TAGS:
-            tags += 4
-        return self.segment or len(self.data) - 14 - tags
+        """Bytes that the MTU is compared with."""
+        return self.segment or Buffer(self).packet
 
     def fault(self) -> str | None:
         if len(self.data) < 14:
@@ -155,6 +194,69 @@ class Frame:
         if is_group(self.src) or not any(self.src):
             return "bad_source"
         return None
+
+
+class Buffer:
+    """A frame whose tag changes.
+
+    The kernel keeps the outer tag of an skb beside the data as soon as it touches it; in
+    XDP (`skb` is False) all are in the data.
+    """
+
+    def __init__(self, frame: Frame, skb: bool = True) -> None:
+        self.data, self.beside, self.skb = frame.data, b"", skb
+        if skb and frame.stripped and frame.tagged:
+            self._lift()
+
+    @property
+    def wire(self) -> bytes:
+        return self.data[:12] + self.beside + self.data[12:]
+
+    @property
+    def packet(self) -> int:
+        """A tag comes on top of the MTU, and one beside the data does not count at all."""
+        return len(self.data) - (18 if self.data[12:14] in TAGS else 14)
+
+    def _lift(self) -> bool:
+        """The tag in the data is beside them now, if it is there."""
+        if len(self.data) < 18:
+            return False
+        self.beside = self.data[12:16]
+        self.data = self.data[:12] + self.data[16:]
+        return True
+
+    def retag(self, old: int, new: int) -> bool:
+        """One tag for another, 0 for none; False if what would be the outer one is cut off."""
+        if old == new:
+            return True
+        return (not old or self._pop()) and (not new or self._push(new.to_bytes(4)))
+
+    def _pop(self) -> bool:
+        if not self.beside and not self._lift():
+            return False
+        self.beside = b""
+        return not self.skb or self.data[12:14] not in TAGS or self._lift()
+
+    def _push(self, tag: bytes) -> bool:
+        self.data, self.beside = self.wire, tag
+        if not self.skb:
+            self.data, self.beside = self.wire, b""
+        return True
+
+
+@dataclass(frozen=True)
+class Relay:
+    """What the relay says of a frame.
+
+    Attributes:
+        decision: a port index, "flood", "local" or a reason.
+        vid: its VLAN, 0 without.
+        notice: what to count besides.
+    """
+
+    decision: str | int
+    vid: int = 0
+    notice: str | None = None
 
 
 class Switch:
@@ -177,6 +279,7 @@ class Switch:
         self.fdb: dict[tuple[int, bytes], Entry] = {}
         self.clock: deque[tuple[tuple[int, bytes], int]] = deque()
         self.stats: dict[int, Stats] = {}
+        self.vlan_stats: dict[int, VlanStats] = {}
         self.reasons: Counter[tuple[int, str]] = Counter()
         self.fdb_full = 0
         #: (kind, address, port, old port)
@@ -227,66 +330,114 @@ class Switch:
         frames that are too large.
         """
         generic = program == "xdp_generic"
-        if self.ports[index].twin if generic else self.xdp_ports < 2:
+        port = self.ports[index]
+        if (port.twin or port.vlan) if generic else self.xdp_ports < 2:
             return None
         reason = frame.fault()
         if reason:
-            self._rx(index, frame)
+            self._rx(index, 0, frame)
             return self._drop(index, reason, frame)
         if is_group(frame.dst):
             return None
-        decision, notice = self._relay(index, frame)
-        if decision in ("flood", "local"):
+        relay = self._relay(index, frame)
+        if relay.decision in ("flood", "local"):
             return None
-        if isinstance(decision, int):
-            out = self.ports[decision]
-            if generic and (out.host or not out.up or self._refusal(decision, frame)):
+        if isinstance(relay.decision, int):
+            out = self.ports[relay.decision]
+            if generic and (out.host or not out.up or self._unfit(relay.decision, frame.packet)):
                 return None
-            if not generic and not out.xdp:
+            if not generic and not (out.xdp and self._fits_xdp(port, relay, frame)):
                 return None
-        self._rx(index, frame)
-        self._notice(index, notice, frame)
-        if isinstance(decision, str):
-            return self._drop(index, decision, frame)
-        return self._unicast(index, decision, frame)
+        self._rx(index, relay.vid, frame)
+        self._notice(index, relay.notice, frame)
+        if isinstance(relay.decision, str):
+            return self._drop(index, relay.decision, frame)
+        return self._unicast(index, relay.decision, relay.vid, frame, Buffer(frame, skb=False))
+
+    def _fits_xdp(self, port: Port, relay: Relay, frame: Frame) -> bool:
+        """Two tags in the data of a full frame are too much for a device's ndo_xdp_xmit."""
+        assert isinstance(relay.decision, int)
+        out = self.ports[relay.decision]
+        if not (out.up and out.has(relay.vid)):
+            return True  # a drop
+        pushed = relay.vid and not out.strips(relay.vid) and not self._counting(port, frame)
+        return not (pushed and frame.tagged) and self._unfit(relay.decision, frame.packet) != "mtu"
 
     def _tc(self, index: int, frame: Frame) -> Outcome:
-        self._rx(index, frame)
         reason = frame.fault()
         if reason:
+            self._rx(index, 0, frame)
             return self._drop(index, reason, frame)
-        decision, notice = self._relay(index, frame)
-        self._notice(index, notice, frame)
-        if isinstance(decision, int):
-            return self._unicast(index, decision, frame)
-        if decision == "flood":
-            return self._flood(index, frame)
-        if decision == "local":
+        relay = self._relay(index, frame)
+        self._rx(index, relay.vid, frame)
+        self._notice(index, relay.notice, frame)
+        if isinstance(relay.decision, int):
+            return self._unicast(index, relay.decision, relay.vid, frame, Buffer(frame))
+        if relay.decision == "flood":
+            return self._flood(index, relay.vid, frame)
+        if relay.decision == "local":
             self.stats[index].local += frame.count
             return Outcome(PASS)
-        return self._drop(index, decision, frame)
+        return self._drop(index, relay.decision, frame)
 
-    def _relay(self, index: int, frame: Frame) -> tuple[str | int, str | None]:
-        """(port index, "flood", "local" or a reason; what to note besides)."""
+    def _relay(self, index: int, frame: Frame) -> Relay:
         port = self.ports[index]
         if not port.up:
-            return "port_down", None
+            return Relay("port_down")
         decision = "flood"
         if is_link_local(frame.dst):
             decision = self._link_local(port, frame.dst[5])
             if decision == "pause":
-                return decision, None
-        notice = self._learn(index, frame.src) if port.learning else None
+                return Relay(decision)
+        vid: int | str = self._classify(port, frame) if port.vlan else 0
+        if isinstance(vid, str):
+            return Relay(decision if decision == "local" else vid)
+        bd = vid if vid and not port.shared else port.bd
+        notice = self._learn(index, bd, frame.src) if port.learning else None
         if is_group(frame.dst):
-            return decision, notice
-        out = self.lookup(port.bd, frame.dst)
+            return Relay(decision, vid, notice)
+        out = self.lookup(bd, frame.dst) or (vid and self._to_host(vid, frame.dst))
         if out not in self.ports:
-            return "flood", notice
+            return Relay("flood", vid, notice)
         if (out == index and not port.hairpin) or (port.host and self.ports[out].host):
-            return "same_port", notice
+            return Relay("same_port", vid, notice)
         if port.isolated and self.ports[out].isolated:
-            return "isolated", notice
-        return out, notice
+            return Relay("isolated", vid, notice)
+        return Relay(out, vid, notice)
+
+    @staticmethod
+    def _counting(port: Port, frame: Frame) -> int:
+        """The frame's tag, if it is of the kind that counts at the port; else 0."""
+        return frame.tag if port.vlan and frame.tag >> 16 == port.tpid else 0
+
+    def _classify(self, port: Port, frame: Frame) -> int | str:
+        """The VLAN of a frame, or a reason (802.1Q-2018 6.9, 8.6.2)."""
+        wire = self._counting(port, frame) & VID_MASK
+        if wire == VID_RESERVED:
+            return "vlan_reserved"
+        if port.untagged_only if wire else port.tagged_only:
+            return "vlan_type"
+        vid = port.inside(wire) if wire else port.pvid
+        if not vid:
+            return "vlan_none"
+        return vid if port.has(vid) else "vlan_ingress"
+
+    def _to_host(self, vid: int, mac: bytes) -> int:
+        """The host's own address stands in the table once and is the host's in all its VLANs."""
+        port = self._local(mac)
+        return port if port in self.ports and self.ports[port].has(vid) else 0
+
+    def _local(self, mac: bytes) -> int:
+        entry = self.fdb.get((0, mac))
+        return entry.port if entry and entry.local else 0
+
+    def _egress_tag(self, index: int, out: int, vid: int, frame: Frame) -> int:
+        """The tag with which the frame leaves, 0 without."""
+        source, port = self.ports[index], self.ports[out]
+        if port.strips(vid):
+            return 0
+        priority = (self._counting(source, frame) or source.priority) & 0xF000
+        return port.tpid << 16 | priority | port.outside(vid)
 
     @staticmethod
     def _link_local(port: Port, digit: int) -> str:
@@ -297,54 +448,73 @@ class Switch:
             return "flood"
         return "pause" if digit == 1 else "local"
 
-    def _unicast(self, index: int, out: int, frame: Frame) -> Outcome:
-        reason = self._refusal(out, frame)
-        if not self.ports[out].up:
-            reason = "egress_down"
+    def _unicast(self, index: int, out: int, vid: int, frame: Frame, buffer: Buffer) -> Outcome:
+        source, port = self.ports[index], self.ports[out]
+        if not port.up:
+            return self._drop(out, "egress_down", frame)
+        if not port.has(vid):
+            return self._drop(out, "vlan_egress", frame)
+        reason = self._unfit(out, frame.packet)
         if reason:
             return self._drop(out, reason, frame)
-        self._tx(out, frame)
-        return Outcome(PASS if out == self.ports[index].twin else REDIRECT, out)
+        if vid:
+            tag = self._egress_tag(index, out, vid, frame)
+            if not buffer.retag(self._counting(source, frame), tag):
+                return self._drop(out, "no_memory", frame, buffer.data)
+        self._tx(out, vid, buffer, frame.count)
+        verdict = PASS if out == source.twin else REDIRECT
+        return Outcome(verdict, out, frames={out: buffer.wire}, left=buffer.data)
 
-    def _flood(self, index: int, frame: Frame) -> Outcome:
+    def _flood(self, index: int, vid: int, frame: Frame) -> Outcome:
+        """In a VLAN first the ports that get it without a tag, since the frame's own changes."""
         port = self.ports[index]
         if self._storm(port, frame):
             return self._drop(index, f"storm_{frame.kind}", frame)
-        wanted = [i for i in sorted(self.ports) if self._wants(index, i, frame.kind)]
+        wanted = [i for i in sorted(self.ports) if self._wants(index, i, vid, frame.kind)]
         if not wanted:
             return self._drop(index, "no_egress", frame)
-        copies = []
-        for out in wanted:
-            reason = self._refusal(out, frame)
+        frames: dict[int, bytes] = {}
+        buffer, tag = Buffer(frame), self._counting(port, frame) if vid else 0
+        for out in sorted(wanted, key=lambda n: not self.ports[n].strips(vid)):
+            if vid:
+                tag, old = self._egress_tag(index, out, vid, frame), tag
+                if not buffer.retag(old, tag):
+                    self._drop(index, "no_memory", frame)
+                    copies = tuple(sorted(frames.keys() - {port.twin}))
+                    return Outcome(DROP, 0, copies, frames, buffer.data)
+            reason = self._unfit(out, frame.segment or buffer.packet)
             if not reason and out != port.twin and not self.ports[out].takes:
                 reason = "egress_refused"
             if reason:
                 self.reasons[out, reason] += frame.count
                 continue
-            self._tx(out, frame)
-            copies.append(out)
+            self._tx(out, vid, buffer, frame.count)
+            frames[out] = buffer.wire
         self.stats[index].flooded += frame.count
-        if port.twin in copies:
-            copies.remove(port.twin)
-            return Outcome(PASS, port.twin, tuple(copies))
-        return Outcome(DROP, 0, tuple(copies))
+        copies = tuple(sorted(frames.keys() - {port.twin}))
+        if port.twin not in frames:
+            return Outcome(DROP, 0, copies, frames, buffer.data)
+        if vid:
+            buffer.retag(tag, self._egress_tag(index, port.twin, vid, frame))
+        return Outcome(PASS, port.twin, copies, frames, buffer.data)
 
-    def _wants(self, index: int, out: int, kind: str) -> bool:
+    def _wants(self, index: int, out: int, vid: int, kind: str) -> bool:
         """br_forward.c:should_deliver"""
         source, port = self.ports[index], self.ports[out]
         return (
             port.up
+            and port.has(vid)
             and port.floods(kind)
             and (out != index or source.hairpin)
             and not (source.host and port.host)
             and not (source.isolated and port.isolated)
         )
 
-    def _refusal(self, out: int, frame: Frame) -> str | None:
+    def _unfit(self, out: int, packet: int) -> str | None:
         mtu = self.ports[out].mtu
         if mtu is None:
             return "egress_gone"
-        return "mtu" if frame.packet > mtu else None
+        return "mtu" if packet > mtu else None
 
     def _storm(self, port: Port, frame: Frame) -> bool:
         """GCRA (ITU-T I.371): a second's worth may come at once."""
@@ -364,9 +534,11 @@ class Switch:
     def _aged(self, entry: Entry) -> bool:
         return not entry.fixed and self.now - entry.seen >= self.ageing
 
-    def _learn(self, index: int, mac: bytes) -> str | None:
-        key = (self.ports[index].bd, mac)
+    def _learn(self, index: int, bd: int, mac: bytes) -> str | None:
+        key = (bd, mac)
         entry = self.fdb.get(key)
+        if entry is None and self._local(mac):
+            return None if self._local(mac) == index else "own_source"
         if entry is None:
             return self._create(key, index)
         if entry.port != index:
@@ -442,17 +614,24 @@ class Switch:
 
     # -------------------------------------------------------------- counters
 
-    def _rx(self, index: int, frame: Frame) -> None:
-        self.stats[index].rx_frames += frame.count
-        self.stats[index].rx_bytes += len(frame.data)
+    def _rx(self, index: int, vid: int, frame: Frame) -> None:
+        for stats in self._counted(index, vid):
+            stats.rx_frames += frame.count
+            stats.rx_bytes += len(frame.data)
 
-    def _tx(self, index: int, frame: Frame) -> None:
-        self.stats[index].tx_frames += frame.count
-        self.stats[index].tx_bytes += len(frame.data)
+    def _tx(self, index: int, vid: int, buffer: Buffer, count: int) -> None:
+        for stats in self._counted(index, vid):
+            stats.tx_frames += count
+            stats.tx_bytes += len(buffer.wire)
 
-    def _drop(self, index: int, reason: str, frame: Frame) -> Outcome:
+    def _counted(self, index: int, vid: int) -> list[Stats | VlanStats]:
+        """Who counts a frame: the port, and its VLAN."""
+        vlan = [self.vlan_stats.setdefault(vid, VlanStats())] if vid else []
+        return [self.stats[index], *vlan]
+
+    def _drop(self, index: int, reason: str, frame: Frame, left: bytes | None = None) -> Outcome:
         self.reasons[index, reason] += frame.count
-        return Outcome(DROP)
+        return Outcome(DROP, left=left)
 
     def _notice(self, index: int, notice: str | None, frame: Frame) -> None:
         if notice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from lib import model
@@ -35,6 +35,7 @@ class Pair:
         self.plane = plane
         self.model = model.Switch(plane.fdb_size)
         self.devices: dict[int, int] = {}
+        self._mapped: dict[int, dict[int, int]] = {}
         #: Arguments of :meth:`inject` that tests share.
         self.how: dict[str, Any] = {}
         self.set_switch()
@@ -82,11 +83,31 @@ class Pair:
         self.write(index)
         self.plane.maps.set_switch(xdp_ports=self.model.xdp_ports)
 
+    def access(self, index: int, vid: int, device: int | None = None, **settings: Any) -> None:
+        """A port of one VLAN, whose frames have no tag."""
+        values = {"vlan": True, "bd": 0, "pvid": vid, "members": 1 << vid, "untagged": 1 << vid}
+        self.port(index, device, **{**values, **settings})
+
+    def trunk(
+        self,
+        index: int,
+        *vids: int,
+        native: int = 0,
+        device: int | None = None,
+        **settings: Any,
+    ) -> None:
+        """A port whose frames have tags, but those of the native VLAN."""
+        members = sum(1 << vid for vid in {*vids, native} - {0})
+        untagged = 1 << native if native else 0
+        values = {"vlan": True, "bd": 0, "pvid": native, "members": members, "untagged": untagged}
+        self.port(index, device, **{**values, **settings})
+
     def remove_port(self, index: int) -> None:
         """As detach does: its entries go with it."""
         for bd, mac in [key for key, e in self.model.fdb.items() if e.port == index]:
             self.delete_entry(mac, bd)
         port = self.model.ports.pop(index)
+        self._mapped.pop(index, None)
         self.model.stats.pop(index)
         for key in [key for key in self.model.reasons if key[0] == index]:
             del self.model.reasons[key]
@@ -97,6 +118,11 @@ class Pair:
 
     def write(self, index: int) -> None:
         port = self.model.ports[index]
+        if self.plane.maps.port_vlans(index) != (port.members, port.untagged & port.members):
+            self.plane.maps.set_port_vlans(index, port.members, port.untagged)
+        if self._mapped.get(index, {}) != port.mapping:
+            self.plane.maps.set_vlan_mapping(index, port.mapping)
+            self._mapped[index] = dict(port.mapping)
         if port.xdp and self.devices[index] in self.plane.ifindex:
             self.plane.maps.set_devmap(index, port.ifindex)
         flags = sum(_abi.PORT_FLAGS[name] for name in _FLAGS if getattr(port, name))
@@ -113,6 +139,9 @@ class Pair:
                 "peer_mac": port.peer_mac,
                 "learn_limit": port.learn_limit,
                 "storm_pps": port.storm,
+                "tpid": port.tpid,
+                "pvid": port.pvid,
+                "priority": port.priority,
             },
         )
 
@@ -156,7 +185,8 @@ class Pair:
         """Runs a frame through both and compares what became of it; then see :meth:`check`.
 
         Args:
-            times: so often, one right after the other (a known destination's only).
+            times: so often, one right after the other (a known destination's only, whose tag
+                does not change: the next run would find it changed).
             index: port that it comes in by.
             xdp: the device has this XDP program, too, which sees the frame first.
             egress: the host sends it by the device that carries its addresses; `index` is
@@ -168,13 +198,15 @@ class Pair:
             expected = self.model.receive(index, Frame(data, max(gso_segs, 1)), xdp=xdp)
         verdict = PASS
         if xdp:
-            verdict = _XDP[self.plane.run(xdp, ifindex, data, repeat=times).verdict]
+            run = self.plane.run(xdp, ifindex, data, repeat=times)
+            verdict = _XDP[run.verdict]
         if verdict == PASS:
+            assert not xdp or run.data == data, "XDP changed a frame that is TC's"
             program = "tc_egress" if egress else "tc_ingress"
             run = self.plane.run(program, ifindex, data, gso_segs=gso_segs, repeat=times)
             verdict = _TC[run.verdict]
-            assert run.data == data, "the program changed the frame"
         assert verdict == expected.verdict, (verdict, expected)
+        assert run.data == (data if expected.left is None else expected.left), expected
         return expected
 
     def check(self) -> None:
@@ -186,6 +218,8 @@ class Pair:
         for index, port in self.model.ports.items():
             assert self.plane.maps.port_state(index)["learned"] == port.learned, index
         assert self.plane.maps.switch_state()["fdb_full"] == self.model.fdb_full
+        for vid, stats in self.model.vlan_stats.items():
+            assert self.plane.maps.vlan_stats(vid) == asdict(stats), vid
 
     def _fdb(self) -> dict[tuple[int, bytes], tuple[int, bool, bool, bool]]:
         bits = [_abi.FDB_FLAGS[name] for name in ("static", "sticky", "local")]
@@ -197,12 +231,19 @@ class Pair:
     def step(self, index: int, data: bytes, **how: Any) -> Outcome:
         """:meth:`inject`, the copies at every port's far end, :meth:`check`."""
         outcome = self.inject(index, data, **how)
-        ports = self.model.ports
-        devices = sorted(self.devices[n] for n in outcome.copies if not ports[n].host)
-        caught = self.plane.received()
-        expected: dict[int, list[bytes]] = {}
-        for device in devices:
-            expected.setdefault(device, []).append(data)
-        assert caught == expected
+        assert self._sorted(self.plane.received()) == self.arriving(outcome)
         self.check()
         return outcome
+
+    def arriving(self, outcome: Outcome, whole: bool = False) -> dict[int, list[bytes]]:
+        """What is caught at the far ends of devices after that; `whole`: what is redirected, too
+        (a test run sends copies alone)."""
+        expected: dict[int, list[bytes]] = {}
+        for index in (*outcome.copies, *((outcome.to,) if whole and outcome.to else ())):
+            if not self.model.ports[index].host:
+                expected.setdefault(self.devices[index], []).append(outcome.frames[index])
+        return self._sorted(expected)
+
+    @staticmethod
+    def _sorted(caught: dict[int, list[bytes]]) -> dict[int, list[bytes]]:
+        return {device: sorted(frames) for device, frames in caught.items()}

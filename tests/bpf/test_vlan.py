@@ -1,0 +1,890 @@
+"""VLANs (802.1Q-2018 6.9, 8.6, 8.8.8): which one a frame is of, which ports get it, with what tag.
+
+Frames go through attached programs, since a test run does not show tags beside the data. What
+arrives is written down in each test; the model is asked besides, and every counter compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lib import frames
+from lib.dataplane import Dataplane
+from lib.frames import QINQ, VLAN, frame, link_local, station, tag
+from lib.model import DROP, Frame, Outcome
+from lib.namespaces import Namespace
+from lib.pair import Pair
+from vnetx import _bpf
+from vnetx_perf.hooks import tc_program
+
+pytestmark = pytest.mark.root
+
+A, B, C, D = (station(n) for n in range(1, 5))
+BROADCAST = frames.BROADCAST
+HOST = bytes.fromhex("02005e010001")  # p1's own address
+DEVICES = (1, 2, 3, 4)
+
+Tag = tuple[int, int]
+
+
+def s_tag(vid: int, priority: int = 0) -> Tag:
+    return tag(vid, priority, QINQ)
+
+
+def reasons(pair: Pair, index: int) -> dict[str, int]:
+    return pair.plane.maps.reasons().get(index, {})
+
+
+@pytest.fixture(params=["tc", "xdp"])
+def wired(request: pytest.FixtureRequest, pair: Pair) -> Iterator[Pair]:
+    """Programs at devices 1 to 4; `pair.how` are the settings of their ports."""
+    plane, xdp = pair.plane, request.param == "xdp"
+    pair.how = {"xdp": xdp}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(plane.attached("tc_ingress", *DEVICES))
+        if xdp:
+            for n in DEVICES:  # redirection into a veth needs a peer that polls
+                plane.far.run("ethtool", "-K", f"h{n}", "gro", "on")
+                stack.callback(plane.far.run, "ethtool", "-K", f"h{n}", "gro", "off")
+            stack.enter_context(plane.attached("xdp", *DEVICES))
+        yield pair
+
+
+def model_step(pair: Pair, source: int, data: bytes) -> Outcome:
+    """What the model says of a frame that came by a wire."""
+    xdp = "xdp" if pair.model.ports[source].xdp else None
+    return pair.model.receive(source, Frame(data, stripped=True), xdp=xdp)
+
+
+def send(pair: Pair, source: int, data: bytes) -> dict[int, bytes]:
+    """What arrives where of a frame: at the most one at each device."""
+    pair.plane.wires[source].send(data)
+    caught = pair.plane.received()
+    assert caught == pair.arriving(model_step(pair, source, data), whole=True)
+    pair.check()
+    assert all(len(found) == 1 for found in caught.values())
+    return {device: found[0] for device, found in caught.items()}
+
+
+def expect(
+    pair: Pair,
+    source: int,
+    dst: bytes,
+    tags: list[Tag],
+    at: dict[int, list[Tag]],
+    src: bytes = A,
+    length: int = 100,
+) -> None:
+    """A frame with these tags arrives at these devices, with those and its payload."""
+    payload = frame(dst, src, length)[12:]
+
+    def tagged(stack: list[Tag]) -> bytes:
+        return dst + src + b"".join(struct.pack("!HH", *t) for t in stack) + payload
+
+    assert send(pair, source, tagged(tags)) == {n: tagged(stack) for n, stack in at.items()}
+
+
+# ------------------------------------------------------------------ which VLAN
+
+KINDS: dict[str, dict[str, Any]] = {
+    "access": {"members": 1 << 10, "untagged": 1 << 10, "pvid": 10},
+    "trunk": {"members": 1 << 10 | 1 << 20},
+    "native": {"members": 1 << 10 | 1 << 20 | 1 << 30, "untagged": 1 << 30, "pvid": 30},
+    "hybrid": {"members": 1 << 10 | 1 << 20, "untagged": 1 << 10 | 1 << 20, "pvid": 10},
+    "provider access": {"members": 1 << 10, "untagged": 1 << 10, "pvid": 10, "tpid": QINQ},
+    "provider trunk": {"members": 1 << 10 | 1 << 20, "tpid": QINQ},
+}
+FRAMES: dict[str, list[Tag]] = {
+    "untagged": [],
+    "priority": [tag(0, 10)],
+    "10": [tag(10, 6)],
+    "20": [tag(20, 2)],
+    "40": [tag(40)],
+    "4095": [tag(4095)],
+    "s10": [s_tag(10, 4)],
+    "s0": [s_tag(0, 4)],
+    "s4095": [s_tag(4095)],
+    "10+20": [tag(10, 6), tag(20, 2)],
+    "s10+20": [s_tag(10, 4), tag(20, 2)],
+}
+#: What a port tagged in every VLAN sees of a frame that came by a port of the kind: the priority
+#: and VID of its tag, and the frame's tags behind it; or the reason why it sees nothing.
+CLASSIFIED: dict[str, dict[str, str | tuple[Tag, list[Tag]]]] = {
+    "access": {
+        "untagged": (tag(10), []),
+        "priority": (tag(10, 10), []),
+        "10": (tag(10, 6), []),
+        "20": "vlan_ingress",
+        "40": "vlan_ingress",
+        "4095": "vlan_reserved",
+        "s10": (tag(10), [s_tag(10, 4)]),
+        "s0": (tag(10), [s_tag(0, 4)]),
+        "s4095": (tag(10), [s_tag(4095)]),
+        "10+20": (tag(10, 6), [tag(20, 2)]),
+        "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
+    },
+    "trunk": {
+        "untagged": "vlan_none",
+        "priority": "vlan_none",
+        "10": (tag(10, 6), []),
+        "20": (tag(20, 2), []),
+        "40": "vlan_ingress",
+        "4095": "vlan_reserved",
+        "s10": "vlan_none",
+        "s0": "vlan_none",
+        "s4095": "vlan_none",
+        "10+20": (tag(10, 6), [tag(20, 2)]),
+        "s10+20": "vlan_none",
+    },
+    "native": {
+        "untagged": (tag(30), []),
+        "priority": (tag(30, 10), []),
+        "10": (tag(10, 6), []),
+        "20": (tag(20, 2), []),
+        "40": "vlan_ingress",
+        "4095": "vlan_reserved",
+        "s10": (tag(30), [s_tag(10, 4)]),
+        "s0": (tag(30), [s_tag(0, 4)]),
+        "s4095": (tag(30), [s_tag(4095)]),
+        "10+20": (tag(10, 6), [tag(20, 2)]),
+        "s10+20": (tag(30), [s_tag(10, 4), tag(20, 2)]),
+    },
+    "hybrid": {
+        "untagged": (tag(10), []),
+        "priority": (tag(10, 10), []),
+        "10": (tag(10, 6), []),
+        "20": (tag(20, 2), []),
+        "40": "vlan_ingress",
+        "4095": "vlan_reserved",
+        "s10": (tag(10), [s_tag(10, 4)]),
+        "s0": (tag(10), [s_tag(0, 4)]),
+        "s4095": (tag(10), [s_tag(4095)]),
+        "10+20": (tag(10, 6), [tag(20, 2)]),
+        "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
+    },
+    "provider access": {
+        "untagged": (tag(10), []),
+        "priority": (tag(10), [tag(0, 10)]),
+        "10": (tag(10), [tag(10, 6)]),
+        "20": (tag(10), [tag(20, 2)]),
+        "40": (tag(10), [tag(40)]),
+        "4095": (tag(10), [tag(4095)]),
+        "s10": (tag(10, 4), []),
+        "s0": (tag(10, 4), []),
+        "s4095": "vlan_reserved",
+        "10+20": (tag(10), [tag(10, 6), tag(20, 2)]),
+        "s10+20": (tag(10, 4), [tag(20, 2)]),
+    },
+    "provider trunk": {
+        "untagged": "vlan_none",
+        "priority": "vlan_none",
+        "10": "vlan_none",
+        "20": "vlan_none",
+        "40": "vlan_none",
+        "4095": "vlan_none",
+        "s10": (tag(10, 4), []),
+        "s0": "vlan_none",
+        "s4095": "vlan_reserved",
+        "10+20": "vlan_none",
+        "s10+20": (tag(10, 4), [tag(20, 2)]),
+    },
+}
+
+
+def port(pair: Pair, index: int, kind: str, **settings: Any) -> None:
+    pair.port(index, **{"vlan": True, "bd": 0, **KINDS[kind], **pair.how, **settings})
+
+
+def known(pair: Pair, mac: bytes, index: int, *vids: int) -> None:
+    for vid in vids:
+        pair.entry(mac, index, vid, static=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classification(wired: Pair, kind: str) -> None:
+    """VL-01, 03, 05, 15, 19, 25: known and flooded frames alike, then from a flow."""
+    port(wired, 1, kind)
+    wired.trunk(2, 10, 20, 30, **wired.how)
+    known(wired, B, 2, 10, 20, 30)
+    for name, result in CLASSIFIED[kind].items():
+        before = reasons(wired, 1)
+        for dst in (BROADCAST, B, B):
+            if isinstance(result, str):
+                expect(wired, 1, dst, FRAMES[name], {})
+            else:
+                expect(wired, 1, dst, FRAMES[name], {2: [result[0], *result[1]]})
+        counted = {reason: n - before.get(reason, 0) for reason, n in reasons(wired, 1).items()}
+        assert {r: n for r, n in counted.items() if n} == (
+            {result: 3} if isinstance(result, str) else {}
+        ), name
+
+
+@pytest.mark.parametrize("kind", ["access", "trunk", "provider access"])
+def test_what_is_dropped_is_not_learned(wired: Pair, kind: str) -> None:
+    """VL-33: nor counted for a VLAN."""
+    port(wired, 1, kind)
+    wired.trunk(2, 10, 20, 30, **wired.how)
+    for name, result in CLASSIFIED[kind].items():
+        if isinstance(result, str):
+            expect(wired, 1, BROADCAST, FRAMES[name], {})
+    assert not wired.model.fdb
+    assert not wired.model.vlan_stats
+
+
+@pytest.mark.parametrize(
+    ("settings", "accepted"),
+    [
+        ({}, {"untagged", "priority", "10", "s10"}),
+        ({"tagged_only": True}, {"10"}),
+        ({"untagged_only": True}, {"untagged", "priority", "s10"}),
+    ],
+    ids=["all", "tagged", "untagged"],
+)
+def test_acceptable_frame_types(wired: Pair, settings: dict[str, bool], accepted: set[str]) -> None:
+    """A priority-tagged frame is an untagged one, and so is one with a tag of the other kind."""
+    wired.trunk(1, 10, native=20, **settings, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    known(wired, B, 2, 10, 20)
+    for name in ("untagged", "priority", "10", "s10"):
+        for dst in (BROADCAST, B):
+            assert bool(send(wired, 1, frame(dst, A, tags=FRAMES[name]))) == (name in accepted)
+    dropped = 2 * (4 - len(accepted))
+    assert reasons(wired, 1) == ({"vlan_type": dropped} if dropped else {})
+
+
+def test_protocols_of_the_link_are_of_no_vlan(wired: Pair) -> None:
+    """LLDP reaches the host's sockets whatever the port's VLANs; pause frames end."""
+    wired.trunk(1, 10, **wired.how)
+    wired.trunk(2, 10, **wired.how)
+    for n in (1, 2, 14):
+        expect(wired, 1, link_local(n), [], {})
+    assert reasons(wired, 1) == {"pause": 1}
+    assert wired.plane.maps.port_stats(1)["local"] == 2
+    expect(wired, 1, link_local(0), [], {})
+    assert reasons(wired, 1) == {"pause": 1, "vlan_none": 1}
+    expect(wired, 1, link_local(0), [tag(10)], {2: [tag(10)]})
+
+
+# ------------------------------------------------------------------ with which tag
+
+#: What leaves by a port of the kind of a frame of VLANs 10, 20 and 30 that came with a tag of
+#: priority 5; None: nothing.
+LEAVING: dict[str, dict[int, list[Tag] | None]] = {
+    "access": {10: [], 20: None, 30: None},
+    "trunk": {10: [tag(10, 5)], 20: [tag(20, 5)], 30: None},
+    "native": {10: [tag(10, 5)], 20: [tag(20, 5)], 30: []},
+    "hybrid": {10: [], 20: [], 30: None},
+    "provider access": {10: [], 20: None, 30: None},
+    "provider trunk": {10: [s_tag(10, 5)], 20: [s_tag(20, 5)], 30: None},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("inner", [[], [tag(7)], [s_tag(7), tag(8)]], ids=["", "7", "s7+8"])
+def test_leaving(wired: Pair, kind: str, inner: list[Tag]) -> None:
+    """VL-07, 17: the outer tag alone is the switch's."""
+    wired.trunk(1, 10, 20, 30, **wired.how)
+    port(wired, 2, kind)
+    known(wired, B, 2, 10, 20, 30)
+    for vid, stack in LEAVING[kind].items():
+        at = {} if stack is None else {2: [*stack, *inner]}
+        for dst in (BROADCAST, B, B):
+            expect(wired, 1, dst, [tag(vid, 5), *inner], at)
+    missing = sum(stack is None for stack in LEAVING[kind].values())
+    assert reasons(wired, 2) == ({"vlan_egress": 2 * missing} if missing else {})
+    assert reasons(wired, 1) == ({"no_egress": missing} if missing else {})
+
+
+@pytest.mark.parametrize("length", [16, 60, 82, 83, 1000, 1514])
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [("access", "trunk"), ("trunk", "access"), ("access", "hybrid"), ("trunk", "native")],
+)
+def test_every_length(wired: Pair, source: str, out: str, length: int) -> None:
+    """A tag comes on top of the MTU."""
+    port(wired, 1, source)
+    port(wired, 2, out)
+    known(wired, B, 2, 10)
+    tags = {"access": [], "trunk": [tag(10)], "hybrid": [], "native": [tag(10)]}
+    for dst in (BROADCAST, B):
+        expect(wired, 1, dst, tags[source], {2: tags[out]}, length=length)
+
+
+@pytest.mark.parametrize("length", [1514, 1515])
+@pytest.mark.parametrize(
+    ("source", "tags", "out", "leaving"),
+    [
+        ("provider access", [tag(7)], "provider trunk", [s_tag(10), tag(7)]),
+        ("provider trunk", [s_tag(10), tag(7)], "provider access", [tag(7)]),
+        ("provider trunk", [s_tag(10), tag(7)], "trunk", [tag(10), tag(7)]),
+    ],
+)
+def test_two_tags_come_on_top_of_the_mtu(
+    wired: Pair, source: str, tags: list[Tag], out: str, leaving: list[Tag], length: int
+) -> None:
+    """VL-17: the customer's frames may be as large as without a provider."""
+    port(wired, 1, source)
+    port(wired, 2, out)
+    known(wired, B, 2, 10)
+    with wired.plane.mtu(1, 9000):
+        for dst in (BROADCAST, B):
+            expect(wired, 1, dst, tags, {2: leaving} if length == 1514 else {}, length=length)
+
+
+def test_priorities_of_tagged_frames(wired: Pair) -> None:
+    """PCP and DEI, all sixteen, though they share a flow: the tag kept, pushed again, popped."""
+    wired.trunk(1, 10, **wired.how)
+    wired.trunk(2, 10, **wired.how)
+    wired.trunk(3, 10, mapping={110: 10}, **wired.how)
+    port(wired, 4, "provider trunk")
+    for mac, index in ((B, 2), (C, 3), (D, 4)):
+        known(wired, mac, index, 10)
+    for priority in range(16):
+        leaving = {2: [tag(10, priority)], 3: [tag(110, priority)], 4: [s_tag(10, priority)]}
+        expect(wired, 1, BROADCAST, [tag(10, priority)], leaving)
+        for mac, index in ((B, 2), (C, 3), (D, 4)):
+            expect(wired, 1, mac, [tag(10, priority)], {index: leaving[index]})
+
+
+def test_priorities_of_untagged_frames(wired: Pair) -> None:
+    """The port's own; a priority-tagged frame has its own (VL-09: and leaves without)."""
+    wired.access(1, 10, **wired.how)
+    wired.trunk(2, 10, **wired.how)
+    wired.access(3, 10, **wired.how)
+    known(wired, B, 2, 10)
+    for priority in range(16):
+        wired.change(1, priority=priority << 12)
+        expect(wired, 1, BROADCAST, [], {2: [tag(10, priority)], 3: []})
+        expect(wired, 1, B, [], {2: [tag(10, priority)]})
+        other = 15 - priority
+        expect(wired, 1, BROADCAST, [tag(0, other)], {2: [tag(10, other)], 3: []})
+        expect(wired, 1, B, [tag(0, other)], {2: [tag(10, other)]})
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own address", "another's"])
+@pytest.mark.parametrize("inner", [[], [tag(7)]], ids=["", "7"])
+def test_into_a_container(pair: Pair, own: bool, inner: list[Tag]) -> None:
+    """bpf_redirect_peer does not look at the frame again: its protocol has to be right."""
+    dst = pair.plane.far_mac(2) if own else B
+    pair.trunk(1, 10, 20)
+    pair.trunk(2, 20, native=10, peer=True, peer_retype=True, peer_mac=pair.plane.far_mac(2))
+    known(pair, dst, 2, 10, 20)
+    with pair.plane.far.entered():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.bind(("h2", frames.TEST))
+    with sock, pair.plane.attached("tc_ingress", 1, 2):
+        for _ in range(2):
+            expect(pair, 1, dst, [tag(20, 5), *inner], {2: [tag(20, 5), *inner]})
+            handed_up(sock)
+            expect(pair, 1, dst, [tag(10, 5), *inner], {2: inner})
+            if not inner:
+                data, address = sock.recvfrom(2048, socket.MSG_DONTWAIT)
+                assert data == frame(dst, A, 100)
+                assert address[2] == (socket.PACKET_HOST if own else socket.PACKET_OTHERHOST)
+
+
+# ------------------------------------------------------------------ translation
+
+
+def test_translation(wired: Pair) -> None:
+    """A VID on the wire and another one inside, in both directions; two may change places."""
+    wired.trunk(1, 10, 20, 30, mapping={110: 10, 20: 30, 30: 20}, **wired.how)
+    wired.trunk(2, 10, 20, 30, **wired.how)
+    wired.access(3, 10, **wired.how)
+    known(wired, B, 2, 10, 20, 30)
+    known(wired, A, 1, 10, 20, 30)
+    for wire, inside in ((110, 10), (20, 30), (30, 20)):
+        others = {3: []} if inside == 10 else {}
+        expect(wired, 1, BROADCAST, [tag(wire, 3)], {2: [tag(inside, 3)], **others})
+        expect(wired, 2, BROADCAST, [tag(inside, 3)], {1: [tag(wire, 3)], **others}, src=B)
+        for _ in range(2):
+            expect(wired, 1, B, [tag(wire, 3)], {2: [tag(inside, 3)]})
+            expect(wired, 2, A, [tag(inside, 3)], {1: [tag(wire, 3)]}, src=B)
+    expect(wired, 3, A, [], {1: [tag(110)]}, src=C)
+    expect(wired, 1, BROADCAST, [tag(40)], {})
+    assert reasons(wired, 1) == {"vlan_ingress": 1}
+
+
+def test_pvid_is_a_vlan_inside(wired: Pair) -> None:
+    wired.trunk(1, native=10, mapping={10: 20}, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    expect(wired, 1, BROADCAST, [], {2: [tag(10)]})
+
+
+# ------------------------------------------------------------------ learning
+
+
+def test_each_vlan_learns_for_itself(wired: Pair) -> None:
+    """VL-31: the same address in two VLANs is two stations."""
+    wired.trunk(1, 10, 20, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    wired.trunk(3, 10, 20, **wired.how)
+    expect(wired, 1, BROADCAST, [tag(10)], {2: [tag(10)], 3: [tag(10)]})
+    expect(wired, 2, BROADCAST, [tag(20)], {1: [tag(20)], 3: [tag(20)]})
+    assert wired.model.fdb.keys() == {(10, A), (20, A)}
+    for _ in range(2):
+        expect(wired, 3, A, [tag(10)], {1: [tag(10)]}, src=C)
+        expect(wired, 3, A, [tag(20)], {2: [tag(20)]}, src=C)
+    assert wired.plane.maps.port_stats(2)["moved"] == 0
+
+
+def test_shared_learning(wired: Pair) -> None:
+    """What is learned in one VLAN is known in all: asymmetric VLANs work."""
+    for index, vid in ((1, 10), (2, 20)):
+        wired.trunk(index, *{10, 20} - {vid}, native=vid, shared=True, **wired.how)
+        wired.change(index, untagged=1 << 10 | 1 << 20)
+    wired.access(3, 10, shared=True, **wired.how)
+    expect(wired, 1, BROADCAST, [], {2: [], 3: []})
+    expect(wired, 2, A, [], {1: []}, src=B)
+    assert wired.model.fdb.keys() == {(0, A), (0, B)}
+    expect(wired, 1, B, [], {2: []})
+    expect(wired, 3, B, [], {2: []}, src=C)
+    expect(wired, 2, C, [], {}, src=B)
+    assert reasons(wired, 3) == {"vlan_egress": 1}
+
+
+# ------------------------------------------------------------------ flooding
+
+
+def test_flooding_mixed(wired: Pair) -> None:
+    """With a tag and without, whatever the order of ports; never back, never outside."""
+    wired.access(1, 10, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    wired.access(3, 10, **wired.how)
+    wired.trunk(4, 10, 20, tpid=QINQ, **wired.how)
+    wired.access(5, 20)
+    for dst in (BROADCAST, frames.MULTICAST, D):
+        expect(wired, 1, dst, [], {2: [tag(10)], 3: [], 4: [s_tag(10)]})
+        expect(wired, 2, dst, [tag(10, 7)], {1: [], 3: [], 4: [s_tag(10, 7)]}, src=B)
+        expect(wired, 4, dst, [s_tag(10)], {1: [], 2: [tag(10)], 3: []}, src=C)
+        expect(wired, 4, dst, [s_tag(20)], {2: [tag(20)], 5: []}, src=C)
+
+
+def test_flooding_to_other_ports_of_the_vlan_alone(wired: Pair) -> None:
+    """VL-29, 37"""
+    for index, vid in ((1, 10), (2, 10), (3, 20), (4, 30)):
+        wired.access(index, vid, **wired.how)
+    for index, other in ((1, 2), (2, 1), (3, None), (4, None)):
+        expect(wired, index, BROADCAST, [], {other: []} if other else {})
+    assert reasons(wired, 3) == reasons(wired, 4) == {"no_egress": 1}
+
+
+def test_hairpin(wired: Pair) -> None:
+    """As the others get it."""
+    wired.trunk(1, 10, mapping={110: 10}, hairpin=True, **wired.how)
+    wired.access(2, 10, **wired.how)
+    known(wired, B, 1, 10)
+    expect(wired, 1, BROADCAST, [tag(110, 4)], {1: [tag(110, 4)], 2: []})
+    expect(wired, 1, B, [tag(110, 4)], {1: [tag(110, 4)]})
+
+
+def test_as_many_tags_as_ports(large_pair: Pair) -> None:
+    """More than a program can call itself: each port has the VLAN under a number of its own."""
+    pair, count = large_pair, 100
+    pair.access(1, 10)
+    for n in range(count):
+        pair.trunk(2 + n, 10, device=2 + n % 2, mapping={100 + n: 10})
+    outcome = pair.step(1, frame(BROADCAST, A))
+    assert outcome.copies == tuple(range(2, 2 + count))
+    assert outcome.frames[2 + 42][12:16] == struct.pack("!HH", *tag(142))
+
+
+@pytest.mark.parametrize("other", [63, 64, 255, 256, 1000, 8191])
+def test_ports_anywhere_in_the_set(large_pair: Pair, other: int) -> None:
+    pair = large_pair
+    pair.trunk(1, 10)
+    pair.access(other, 10, device=2)
+    pair.access(other - 1, 20, device=3)
+    assert pair.step(1, frame(BROADCAST, A, tags=[tag(10)])).copies == (other,)
+    assert pair.step(other, frame(BROADCAST, B)).copies == (1,)
+
+
+def thousand_ports(pair: Pair, count: int) -> None:
+    """`count` ports; 1 to 3 are in VLAN 10, and the others are in 20."""
+    for index in range(1, count + 1):
+        pair.access(index, 10 if index <= 3 else 20, device=index if index <= 3 else 3)
+
+
+def test_three_ports_of_a_thousand(large_pair: Pair) -> None:
+    thousand_ports(large_pair, 1000)
+    assert large_pair.step(1, frame(BROADCAST, A)).copies == (2, 3)
+    assert len(large_pair.inject(1000, frame(BROADCAST, B)).copies) == 996
+
+
+@pytest.mark.serial
+@pytest.mark.novm  # an emulated processor's time says nothing
+def test_ports_of_other_vlans_cost_nothing(large_pair: Pair) -> None:
+    """A flood to 2 of 1,000 ports costs what one to 2 of 4 costs, within a factor of two."""
+    best: dict[int, int] = {}
+    for _ in range(3):
+        for count in (4, 1000):
+            large_pair.plane.reset()
+            pair = Pair(large_pair.plane)
+            thousand_ports(pair, count)
+            with pair.plane.deaf():
+                ns = cost(pair, 1, frame(BROADCAST, A))
+            best[count] = min(ns, best.get(count, ns))
+    assert best[1000] < 2 * best[4]
+
+
+def cost(pair: Pair, index: int, data: bytes, repeat: int = 3000) -> int:
+    """Nanoseconds of a frame in TC, tags unchanged."""
+    context = bytearray(192)
+    struct.pack_into("=I", context, 40, pair.model.ports[index].ifindex)
+    program = pair.plane.programs["tc_ingress"]
+    return int(_bpf.prog_test_run(program, data, bytes(context), repeat=repeat)[3])
+
+
+# ------------------------------------------------------------------ the host
+
+
+@pytest.fixture
+def host(pair: Pair) -> Iterator[socket.socket]:
+    """Device p1 carries the host's addresses and is a trunk; its host side, port 5, is an access
+    port of VLAN 10. A socket of the host's."""
+    pair.trunk(1, 10, 20, twin=5)
+    pair.access(5, 10, device=1, host=True, twin=1)
+    pair.trunk(3, 10, 20)
+    pair.access(4, 20)
+    pair.entry(HOST, 5, 0, static=True, local=True)
+    plane = pair.plane
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("p1", frames.TEST))
+        with plane.attached("tc_ingress", 1, 3, 4), plane.attached("tc_egress", 1):
+            yield sock
+
+
+def handed_up(sock: socket.socket) -> list[tuple[bytes, bool]]:
+    """What the host got: the frame without its tag, and whether it had one of some VLAN.
+
+    (The kernel takes a tag off for whom it has no VLAN device, and says that the frame is
+    somebody else's.)
+    """
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            data, address = sock.recvfrom(1 << 16, socket.MSG_DONTWAIT)
+            found.append((data, address[2] == socket.PACKET_OTHERHOST))
+    return found
+
+
+@pytest.mark.parametrize("source", [1, 3])
+@pytest.mark.parametrize("dst", [HOST, BROADCAST, D], ids=["own", "broadcast", "unknown"])
+def test_the_host_gets_frames_of_its_vlan(
+    pair: Pair, host: socket.socket, source: int, dst: bytes
+) -> None:
+    """Known or flooded, by its own wire or by another port: without a tag, as its side wants."""
+    other = {1: 3, 3: 1}[source]
+    at = {} if dst == HOST else {other: [tag(10, 3)]}
+    expect(pair, source, dst, [tag(10, 3)], at)
+    got = handed_up(host)
+    assert [data for data, _ in got] == [frame(dst, A, 100)]
+    assert dst == D or not got[0][1], "a tag of its own"
+
+
+def test_the_host_gets_no_others(pair: Pair, host: socket.socket) -> None:
+    """Where it is not in the VLAN, its address is unknown like any other's."""
+    expect(pair, 1, BROADCAST, [tag(20)], {3: [tag(20)], 4: []})
+    expect(pair, 3, HOST, [tag(20)], {1: [tag(20)], 4: []})
+    assert not handed_up(host)
+
+
+@pytest.mark.parametrize("dst", [BROADCAST, D, B], ids=["broadcast", "unknown", "known"])
+def test_the_host_sends_in_its_vlan(pair: Pair, host: socket.socket, dst: bytes) -> None:
+    """Its own wire is a trunk: the frame itself leaves there with a tag."""
+    known(pair, B, 1, 10)
+    data = frame(dst, HOST)
+    for _ in range(2):
+        host.send(data)
+        outcome = pair.model.receive(5, Frame(data))
+        tagged = frame(dst, HOST, 64, tags=[tag(10)])
+        caught = pair.plane.received()
+        assert caught == {n: [tagged] for n in ((1,) if dst == B else (1, 3))}
+        assert caught == pair.arriving(outcome) | {1: [outcome.frames[1]]}
+        pair.check()
+    assert not reasons(pair, 5), "its own address is no other's"
+    assert (10, HOST) not in pair.model.fdb
+
+
+def test_the_host_in_every_vlan(pair: Pair, host: socket.socket) -> None:
+    pair.trunk(5, 10, 20, device=1, host=True, twin=1)
+    for vid in (10, 20):
+        for source in (1, 3):
+            expect(pair, source, HOST, [tag(vid)], {})
+            assert handed_up(host) == [(frame(HOST, A, 100), True)]
+
+
+@pytest.mark.parametrize("vid", [10, 20])
+def test_own_address_from_outside(pair: Pair, host: socket.socket, vid: int) -> None:
+    """FD-15: not learned in any VLAN, counted, the frame goes on."""
+    expect(pair, 3, B, [tag(vid)], {1: [tag(vid)], **({4: []} if vid == 20 else {})}, src=HOST)
+    assert reasons(pair, 3) == {"own_source": 1}
+    assert pair.model.fdb.keys() == {(0, HOST)}
+    handed_up(host)
+    expect(pair, 1, HOST, [tag(10)], {})
+    assert handed_up(host) == [(frame(HOST, A, 100), False)]
+
+
+def test_own_frames_are_flows(pair: Pair) -> None:
+    """The host's address is not learned, and looked at no more often for that."""
+    pair.access(1, 10, twin=5)
+    pair.access(5, 10, device=1, host=True, twin=1)
+    pair.access(2, 10)
+    pair.entry(HOST, 5, 0, static=True, local=True)
+    pair.step(2, frame(BROADCAST, B))
+    pair.inject(5, frame(B, HOST), egress=True, times=3)
+    assert B + HOST in [flow["addresses"] for flow in pair.plane.flows()]
+    pair.check()
+
+
+# ------------------------------------------------------------------ 802.1ad
+
+
+@pytest.mark.parametrize("offload", ["on", "off"])
+def test_provider_bridge(wired: Pair, offload: str) -> None:
+    """VL-17: the customers' tags are payload, wherever the device wants the provider's."""
+    features = ("tx-vlan-offload", offload, "tx-vlan-stag-hw-insert", offload)
+    wired.access(1, 100, tpid=QINQ, **wired.how)
+    wired.access(2, 100, tpid=QINQ, **wired.how)
+    wired.trunk(3, 100, tpid=QINQ, **wired.how)
+    known(wired, B, 3, 100)
+    known(wired, A, 1, 100)
+    try:
+        for n in (1, 2, 3):
+            wired.plane.near.run("ethtool", "-K", f"p{n}", *features)
+        for customer in ([], [tag(10, 3)], [tag(20, 9)], [tag(0, 1)], [tag(10), tag(20)]):
+            expect(wired, 1, BROADCAST, customer, {2: customer, 3: [s_tag(100), *customer]})
+            expect(wired, 3, BROADCAST, [s_tag(100, 2), *customer], {1: customer, 2: customer}, C)
+            for _ in range(2):
+                expect(wired, 1, B, customer, {3: [s_tag(100), *customer]})
+                expect(wired, 3, A, [s_tag(100, 2), *customer], {1: customer}, src=B)
+    finally:
+        on = ["on" if word == "off" else word for word in features]
+        for n in (1, 2, 3):
+            wired.plane.near.run("ethtool", "-K", f"p{n}", *on)
+
+
+# ------------------------------------------------------------------ changes
+
+
+@pytest.fixture
+def flowing(wired: Pair) -> Pair:
+    """A (port 1, access) talks to B (port 2, trunk) in VLAN 10, by flows."""
+    wired.access(1, 10, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    wired.access(3, 20, **wired.how)
+    known(wired, A, 1, 10)
+    known(wired, B, 2, 10)
+    for _ in range(3):
+        expect(wired, 1, B, [], {2: [tag(10)]})
+        expect(wired, 2, A, [tag(10)], {1: []}, src=B)
+    assert {flow["addresses"] for flow in wired.plane.flows()} == {A + B, B + A}
+    return wired
+
+
+CHANGES: dict[str, tuple[int, dict[str, Any], dict[int, list[Tag]]]] = {
+    "pvid": (1, {"pvid": 20, "members": 1 << 20}, {2: [tag(20)], 3: []}),
+    "no pvid": (1, {"pvid": 0}, {}),
+    "ingress membership": (1, {"members": 1 << 20}, {}),
+    "egress membership": (2, {"members": 1 << 20}, {}),
+    "untagged egress": (2, {"untagged": 1 << 10}, {2: []}),
+    "priority": (1, {"priority": 0xB000}, {2: [tag(10, 11)]}),
+    "tpid": (2, {"tpid": QINQ}, {2: [s_tag(10)]}),
+    "accepted": (1, {"tagged_only": True}, {}),
+    "mapping": (2, {"mapping": {110: 10}}, {2: [tag(110)]}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_changes_hold_for_the_next_frame(flowing: Pair, what: str) -> None:
+    index, change, at = CHANGES[what]
+    before = {name: getattr(flowing.model.ports[index], name) for name in change}
+    for _ in range(2):
+        flowing.change(index, **change)
+        expect(flowing, 1, B, [], at)
+        expect(flowing, 1, B, [], at)
+        flowing.change(index, **before)
+        expect(flowing, 1, B, [], {2: [tag(10)]})
+
+
+def test_a_station_changes_its_vlan(flowing: Pair) -> None:
+    """The same addresses with another tag are another flow."""
+    flowing.change(1, members=1 << 10 | 1 << 20)
+    known(flowing, B, 3, 20)
+    for _ in range(2):
+        expect(flowing, 1, B, [tag(20)], {3: []})
+        expect(flowing, 1, B, [], {2: [tag(10)]})
+        expect(flowing, 1, B, [tag(0, 5)], {2: [tag(10, 5)]})
+
+
+def test_a_vlan_without_ports_is_none(flowing: Pair) -> None:
+    for index in (1, 2):
+        flowing.plane.maps.set_port_vlans(index, 0, 0)
+        flowing.model.ports[index].members = 0
+    assert flowing.plane.maps.vlan_ports(10) == (0, 0)
+    expect(flowing, 1, B, [], {})
+    expect(flowing, 1, BROADCAST, [], {})
+    assert reasons(flowing, 1) == {"vlan_ingress": 2}
+
+
+# ------------------------------------------------------------------ counters
+
+
+def test_counters(wired: Pair) -> None:
+    """Bytes as they came and as they left, by port and by VLAN; copies count each."""
+    wired.access(1, 10, **wired.how)
+    wired.trunk(2, 10, 20, **wired.how)
+    wired.access(3, 10, **wired.how)
+    known(wired, B, 2, 10)
+    expect(wired, 1, BROADCAST, [], {2: [tag(10)], 3: []})  # 100 -> 104 + 100
+    expect(wired, 1, B, [], {2: [tag(10)]})  # 100 -> 104
+    expect(wired, 2, A, [tag(10)], {1: []}, src=B)  # 104 -> 100
+    expect(wired, 2, BROADCAST, [tag(20)], {}, src=B)  # 104, and nobody there
+    maps = wired.plane.maps
+    assert maps.vlan_stats(10) == {
+        "rx_frames": 3,
+        "rx_bytes": 304,
+        "tx_frames": 4,
+        "tx_bytes": 408,
+    }
+    assert maps.vlan_stats(20) == {
+        "rx_frames": 1,
+        "rx_bytes": 104,
+        "tx_frames": 0,
+        "tx_bytes": 0,
+    }
+    byte_counts = {
+        n: (maps.port_stats(n)["rx_bytes"], maps.port_stats(n)["tx_bytes"]) for n in (1, 2, 3)
+    }
+    assert byte_counts == {1: (200, 100), 2: (208, 208), 3: (0, 100)}
+    assert reasons(wired, 2) == {"no_egress": 1}
+
+
+def test_a_frame_whose_inner_tag_is_cut_off(pair: Pair) -> None:
+    """Nothing could be told of what would be its outer tag: it ends, and is counted."""
+    pair.trunk(1, 10)
+    pair.access(2, 10)
+    known(pair, B, 2, 10)
+    for dst in (BROADCAST, B):
+        data = dst + A + struct.pack("!HHH", VLAN, 10, VLAN)
+        assert pair.inject(1, data).verdict == DROP
+    pair.check()
+    assert reasons(pair, 1) == reasons(pair, 2) == {"no_memory": 1}
+
+
+# ------------------------------------------------------------------ streams
+
+
+class Cable:
+    """Two hosts; between them two access ports, and two trunk ports joined by a cable.
+
+    One switch is as good as two: VLAN 10 before the cable is VLAN 20 behind it.
+    """
+
+    STREAM = 24 << 20
+
+    def __init__(self, plane: Dataplane, tpid: int, stack: contextlib.ExitStack) -> None:
+        self.hosts = [Namespace(), Namespace()]
+        for number, there in enumerate(self.hosts):
+            stack.callback(there.close)
+            plane.near.ip(f"link add a{number} type veth peer name eth0 netns {there.path}")
+            stack.callback(plane.near.ip, f"link del a{number}")
+            there.ip("link set eth0 up", f"addr add 192.0.2.{number + 1}/24 dev eth0")
+        plane.near.ip("link add c0 type veth peer name c1")
+        stack.callback(plane.near.ip, "link del c0")
+        pair = Pair(plane)
+        names = ("a0", "c0", "c1", "a1")
+        plane.near.ip(*(f"link set {name} up" for name in names))
+        device = {name: socket.if_nametoindex(name) for name in names}
+        pair.access(1, 10, device["a0"])
+        pair.trunk(2, 10, device=device["c0"], tpid=tpid)
+        pair.trunk(3, 20, device=device["c1"], tpid=tpid, mapping={10: 20})
+        pair.access(4, 20, device["a1"])
+        for name in names:
+            program = plane.programs["tc_ingress"]
+            stack.enter_context(tc_program(program, device[name], "ingress"))
+        self.sniffer = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        self.sniffer.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+        self.sniffer.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+        self.sniffer.bind(("c1", 3))
+
+    def transfer(self) -> tuple[bytes, bytes]:
+        """A stream from the one host to the other; its digests."""
+        with self.hosts[1].entered():
+            listener = socket.create_server(("192.0.2.2", 5001))
+        data, got = os.urandom(self.STREAM), hashlib.sha256()
+
+        def serve() -> None:
+            listener.settimeout(30)
+            connection, _ = listener.accept()
+            connection.settimeout(30)
+            with connection:
+                while chunk := connection.recv(1 << 20):
+                    got.update(chunk)
+
+        with listener:
+            server = threading.Thread(target=serve)
+            server.start()
+            with self.hosts[0].entered():
+                client = socket.create_connection(("192.0.2.2", 5001), timeout=30)
+            with client:
+                client.sendall(data)
+            server.join()
+        return hashlib.sha256(data).digest(), got.digest()
+
+    def seen(self) -> list[int]:
+        """Lengths of what came over the cable."""
+        lengths = []
+        self.sniffer.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                lengths.append(self.sniffer.recv_into(bytearray(1), 1, socket.MSG_TRUNC))
+        return lengths
+
+
+@pytest.mark.parametrize("offload", ["on", "off"])
+@pytest.mark.parametrize("tpid", [VLAN, QINQ], ids=["802.1Q", "802.1ad"])
+def test_streams_keep_their_super_packets(plane: Dataplane, tpid: int, offload: str) -> None:
+    """TCP over a trunk: what one host sends in one piece is tagged and untagged in one piece."""
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, tpid, stack)
+        for name in ("c0", "c1"):
+            for feature in ("tx-vlan-offload", "tx-vlan-stag-hw-insert"):
+                plane.near.run("ethtool", "-K", name, feature, offload)
+        sent, got = cable.transfer()
+        assert sent == got
+        lengths = cable.seen()
+        assert max(lengths) > 20_000
+        stats = plane.maps.vlan_stats(20)
+        assert stats["tx_frames"] > Cable.STREAM // 1500, "counted as the frames of the wire"
+        for index in (1, 2, 3, 4):
+            assert not reasons(Pair(plane), index)
+
+
+@pytest.mark.parametrize("known_", [True, False], ids=["known", "flooded"])
+@pytest.mark.parametrize(
+    ("source", "out"), [("access", "trunk"), ("trunk", "access"), ("trunk", "provider trunk")]
+)
+def test_gso_packets(pair: Pair, source: str, out: str, known_: bool) -> None:
+    """Counted by their segments, each of which has the tag; tags count once a packet in bytes."""
+    port(pair, 1, source)
+    port(pair, 2, out)
+    if known_:
+        known(pair, B, 2, 10)
+    tags = {"access": [], "trunk": [tag(10)]}[source]
+    outcome = pair.inject(1, frame(B, A, 1000, proto=frames.TEST, tags=tags), gso_segs=7)
+    pair.check()
+    assert len(outcome.frames[2]) == 1000 + {"access": 4, "trunk": -4}.get(source, 0) * (
+        out != "provider trunk"
+    )
+    assert pair.plane.maps.vlan_stats(10)["tx_frames"] == 7
+    pair.plane.received()
