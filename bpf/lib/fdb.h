@@ -174,15 +174,8 @@ static __always_inline __u32 fdb_learn(const struct vnetx_switch *sw,
 			return local == index ? VNETX_OK : VNETX_OWN_SOURCE;
 	}
 	*until = now;
-	if (unlikely(!entry)) {
-		local = key->bd ? fdb_local(key) : 0;
-		if (!local)
-			return fdb_create(sw, key, port, index, now);
-		if (local != index)
-			return VNETX_OWN_SOURCE;
-		*until = ~0ULL;
-		return VNETX_OK;
-	}
+	if (unlikely(!entry))
+		return fdb_create(sw, key, port, index, now);
 	if (unlikely(entry->port != index))
 		return fdb_move(sw, key, entry, port, index, now);
 	if (unlikely((__s64)(now - entry->seen_ns) >= (__s64)sw->refresh_ns)) {
