@@ -121,12 +121,13 @@ class SwitchMachine(RuleBasedStateMachine):
         if device not in self.pair.model.ports:
             self.pair.port(device, xdp=device < 4, **settings)
 
-    @precondition(lambda self: self.aware and not self.has_ports)
+    @precondition(lambda self: self.aware and not self.has_ports and not self.pair.model.fdb)
     @rule(settings=st.lists(vlan_ports, min_size=5, max_size=5))
     def add_vlan_ports(self, settings: list[dict[str, Any]]) -> None:
         for device in DEVICES:
             self.add_vlan_port(device, settings[device])
         self.add_host_side({}, settings[0])
+        self.pair.entry(station(1), HOST, 0, static=True, local=True)
 
     @precondition(lambda self: self.aware and self.has_ports)
     @rule(number=st.integers(0, 9), settings=vlan_changes)

@@ -32,6 +32,7 @@ A, B, C, D = (station(n) for n in range(1, 5))
 BROADCAST = frames.BROADCAST
 HOST = bytes.fromhex("02005e010001")  # p1's own address
 DEVICES = (1, 2, 3, 4)
+FLOW_TAGGED = 0x1000  # VNETX_FLOW_TAGGED
 
 Tag = tuple[int, int]
 
@@ -687,7 +688,10 @@ def flowing(wired: Pair) -> Pair:
     for _ in range(3):
         expect(wired, 1, B, [], {2: [tag(10)]})
         expect(wired, 2, A, [tag(10)], {1: []}, src=B)
-    assert {flow["addresses"] for flow in wired.plane.flows()} == {A + B, B + A}
+    assert {flow["addresses"]: flow["tag"] for flow in wired.plane.flows()} == {
+        A + B: VLAN << 16 | FLOW_TAGGED | 10,
+        B + A: 0,
+    }
     return wired
 
 
