@@ -214,3 +214,15 @@ def test_a_trunk_does_not_cut_the_host_off(lab: Lab) -> None:
     assert lab.names() == []
     lab.vnetx("attach", "p1", "--trunk", "10", "--native", "5")
     assert lab.quick_ping(1, 8)
+
+
+def test_an_address_that_becomes_the_hosts_is_not_where_it_was_learned(four: Lab) -> None:
+    """Seen behind p2 in VLAN 10, then given to the host port."""
+    four.vnetx("attach", "p1", "p2", "--access", "10")
+    four.vnetx("vlan", "add", "10", "--port", "vnetx0", "--untagged", "--pvid")
+    address = "02:00:5e:00:53:77"
+    four.ip(f"link set dev eth0 address {address}", name=four.hosts[1])
+    four.quick_ping(2, 1)
+    assert [e["port"] for e in four.show("fdb", "show", "--mac", address)] == ["p2"]
+    four.vnetx("switch", "set", "vnetx0", "--mac", address)
+    assert [e["state"] for e in four.show("fdb", "show", "--mac", address)] == ["local"]

@@ -382,6 +382,12 @@ class Fdb:
                 self.delete(mac, bd=bd)
                 self.add(mac, port, sticky=sticky, replace=True, bd=new)
 
+    def set_local(self, mac: bytes, port: int) -> None:
+        """The host's own address is behind a port, in all VLANs: what was learned of it in one of
+        them would hide that, and goes."""
+        self.maps.set_local(mac, port)
+        self.flush(Query(mac=mac, states=("learned",)))
+
     def forget_port(self, index: int) -> int:
         """Deletes all entries of a port that goes, those of the host too; returns how many."""
         with lock.exclusive(), self._kernel("flushing"), self._changing():

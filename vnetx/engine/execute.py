@@ -147,7 +147,7 @@ class Executor:
         self.maps(switch).set_devmap(index, ifindex)
 
     def add_local(self, switch: str, index: int, mac: bytes) -> None:
-        self.maps(switch).set_local(mac, index)
+        Fdb(self.maps(switch)).set_local(mac, index)
 
     def bind_port(self, switch: str, ifindex: int, index: int) -> None:
         self.maps(switch).set_port_of(ifindex, index)

@@ -256,7 +256,7 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
         index = maps.index_of(meta["host_port_ifindex"])
         if host.mac != mac:
             session.links.set_mac(host.ifindex, mac)
-        maps.set_local(mac, index)
+        Fdb(maps).set_local(mac, index)
         for old in {before.mac or stable_mac(name), meta["mac"]} - {mac}:
             maps.drop_local(old, index)
     for index, port in maps.ports().items():
