@@ -71,7 +71,7 @@ guest_environment() {
         VNETX_VM_WIRES "${wires[*]}"
 }
 
-timeout=2400
+timeout=3600
 out=
 verbose=
 while (($#)); do
