@@ -145,7 +145,7 @@ def test_every_frame_under_load_is_accounted_for(path):
     assert 0 <= extra["late"] <= 1
     ordered = [extra[name] for name in ("p50", "p90", "p99", "p99.9", "max")]
     assert ordered == sorted(ordered)
-    assert sample.value == extra["p99"] > 0.05
+    assert sample.value == extra["p50"] > 0.05
 
 
 @pytest.mark.serial
