@@ -16,6 +16,7 @@ from typing import Any
 
 from vnetx_perf.figures import Figure, Row, Sample, Target
 from vnetx_perf.namespaces import Namespace
+from vnetx_perf.rounds import Interrupted
 
 _LIMIT_S = 120
 
@@ -249,6 +250,9 @@ def figure(
                         continue
                     if number >= 0:
                         made.rows[name].samples.append(Sample(seconds))
+        except KeyboardInterrupt:
+            made.warnings.append("interrupted")
+            raise Interrupted(made) from None
         finally:
             stage.remove()
     yield made

@@ -40,7 +40,8 @@ def to_ratios(report: Mapping[str, Any]) -> dict[str, Any]:
         }
         kept = ("name", "title", "lower_is_better", "baseline")
         figures.append({key: figure[key] for key in kept} | {"rows": rows})
-    machine = {key: report["machine"].get(key) for key in ("cpu", "cores", "kernel", "emulated")}
+    machine = {key: report["machine"].get(key) for key in ("cpu", "cores", "emulated")}
+    machine["kernel"] = str(report["machine"].get("kernel")).partition("-")[0]
     return {"format": report["format"], "machine": machine, "figures": figures}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vnetx_perf import reports
 from vnetx_perf.figures import again
-from vnetx_perf.text import number
+from vnetx_perf.text import curve_cells, number
 
 _HEAD = """\
 # Figures
@@ -85,14 +85,7 @@ def _subjects(figure: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
 
 
 def _curve(figure: dict[str, Any], _: dict[str, str]) -> Iterator[str]:
-    rows = figure["rows"].values()
-    series = list(dict.fromkeys(row["series"] for row in rows))
-    found = {(row["series"], row["x"]): row["median"] for row in rows}
-    cells = [
-        [f"{x:,.0f}", *(number(found[s, x]) if (s, x) in found else "" for s in series)]
-        for x in sorted({row["x"] for row in rows})
-    ]
-    yield from _table([figure["axis"], *series], cells)
+    yield from _table(*curve_cells(figure))
     kept = [
         [f"{name}, as a multiple of {t['of']}", number(t["value"]), f"{t['sign']} {t['limit']:g}"]
         for name, row in figure["rows"].items()

@@ -91,19 +91,21 @@ def _subjects(figure: dict[str, Any]) -> RenderableType:
     return _table(_title(figure), columns, (cells(*item) for item in rows.items()))
 
 
-def _curve(figure: dict[str, Any]) -> RenderableType:
+def curve_cells(figure: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """A curve as a table: its columns, the axis first, and a line for each place on it."""
     rows = figure["rows"].values()
     series = list(dict.fromkeys(row["series"] for row in rows))
     found = {(row["series"], row["x"]): row["median"] for row in rows}
-    columns = [(figure["axis"], ">"), *((name, ">") for name in series)]
-    return _table(
-        f"{_title(figure)}, {figure['unit']}",
-        columns,
-        (
-            [f"{x:,.0f}", *(number(found[s, x]) if (s, x) in found else "" for s in series)]
-            for x in sorted({row["x"] for row in rows})
-        ),
-    )
+    cells = [
+        [f"{x:,.0f}", *(number(found[s, x]) if (s, x) in found else "" for s in series)]
+        for x in sorted({row["x"] for row in rows})
+    ]
+    return [figure["axis"], *series], cells
+
+
+def _curve(figure: dict[str, Any]) -> RenderableType:
+    columns, cells = curve_cells(figure)
+    return _table(f"{_title(figure)}, {figure['unit']}", [(name, ">") for name in columns], cells)
 
 
 def _list(figure: dict[str, Any]) -> RenderableType:

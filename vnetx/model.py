@@ -151,6 +151,17 @@ def check_vid(vid: int) -> int:
     return vid
 
 
+def parse_vid(text: str) -> int:
+    """One VID.
+
+    Raises:
+        InvalidValue: not a number, or one that no VLAN has.
+    """
+    if not text.strip().isdecimal():
+        raise InvalidValue(f"VLAN '{text}'", "is not a VID", "write 10")
+    return check_vid(int(text))
+
+
 def parse_vids(text: str) -> int:
     """A set of VIDs, bit n for VID n, from ``10``, ``10,20-30``, ``all`` or ``none``.
 
@@ -363,8 +374,7 @@ class PortSettings:
     def has_vlans(self) -> bool:
         """Whether something is set that only a VLAN-aware switch heeds."""
         default = PortSettings()
-        names = ("vlans", "accept", "priority", "vlan_protocol", "vlan_map")
-        return any(getattr(self, name) != getattr(default, name) for name in names)
+        return any(getattr(self, name) != getattr(default, name) for name in VLAN_SETTINGS)
 
     def _check_vlan_map(self) -> None:
         for side, vids in (("wire", 0), ("inside", 1)):
@@ -398,14 +408,19 @@ class PortSettings:
         """The settings that a ``struct vnetx_port`` holds, with the sets of its VLANs.
 
         A port with a PVID and without VLANs is one of a switch that is not VLAN-aware, with the
-        default ones.
+        default ones.  A PVID that is none of its VLANs is what a killed command left: none.
         """
         names = {number: name for name, number in _abi.HOOKS.items()}
         protocols = {tpid: name for name, tpid in VLAN_PROTOCOLS.items()}
         accept = [name for name in ACCEPT[1:] if port["flags"] & _abi.PORT_FLAGS[f"{name}_only"]]
         member, untagged = vlans
+        pvid = port["pvid"]
+        if not member and pvid:
+            own = Vlans()
+        else:
+            own = Vlans(member, untagged & member, pvid if member >> pvid & 1 else 0)
         return cls(
-            vlans=Vlans(member, untagged, port["pvid"]) if member or not port["pvid"] else Vlans(),
+            vlans=own,
             accept=accept[0] if accept else "all",
             priority=port["priority"] >> 13,
             vlan_protocol=protocols.get(port["tpid"], "802.1q"),
@@ -417,6 +432,9 @@ class PortSettings:
             **{name: bool(port["flags"] & _abi.PORT_FLAGS[name]) for name in _FLAG_SETTINGS},
         )
 
+
+#: Settings of a port that only a VLAN-aware switch heeds.
+VLAN_SETTINGS = ("vlans", "accept", "priority", "vlan_protocol", "vlan_map")
 
 _FLAG_SETTINGS = (
     "up",

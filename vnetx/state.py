@@ -178,15 +178,17 @@ def view(maps: SwitchMaps) -> SwitchView:
     meta, switch, state = maps.meta(), maps.switch(), maps.switch_state()
     settings = settings_of(maps)
     ports, undo, reasons = maps.ports(), maps.undo(), maps.reasons()
+    mappings = maps.vlan_mappings()
     views = []
     host_stats, host_settings = None, PortSettings()
     for index, port in sorted(ports.items()):
         if port["flags"] & _abi.PORT_FLAGS["host"]:
             continue
         stats = _stats(maps, index, reasons)
+        own = PortSettings.from_abi(port, maps.port_vlans(index), mappings.get(index))
         if port["ifindex"] == meta["host_port_ifindex"]:
             host_stats = stats
-            host_settings = replace(maps.port_settings(index), hook=PortSettings().hook)
+            host_settings = replace(own, hook=PortSettings().hook)
             continue
         name = interface_name(port["ifindex"])
         condition, mtu = _port_state(name, port["flags"])
@@ -200,7 +202,7 @@ def view(maps: SwitchMaps) -> SwitchView:
                 hook=_HOOK_NAMES[port["hook"]],
                 state=condition,
                 mtu=mtu,
-                settings=maps.port_settings(index),
+                settings=own,
                 stats=stats,
                 host=_stats(maps, port["twin"], reasons) if port["twin"] else None,
                 learned=maps.port_state(index)["learned"],

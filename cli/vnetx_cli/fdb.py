@@ -236,6 +236,10 @@ def add(
         index = table.names().index(port)
         _bd(table, vlan)
         bd = table.domain(index, vlan)
+        if table.vlans and not bd:
+            raise VnetxError(
+                f"adding {model.format_mac(mac)}", f"{port} has no PVID", "say --vlan VID"
+            )
         changed = table.add(mac, index, sticky=sticky, replace=replace, bd=bd)
     _tell(context, changed=changed)
 

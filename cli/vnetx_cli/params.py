@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from vnetx import model
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Value = TypeVar("_Value")
 
 
 # ------------------------------------------------------------ types
@@ -73,53 +74,21 @@ class _UpDown(click.Choice[str]):
         return value if isinstance(value, bool) else super().convert(value, param, ctx) == "up"
 
 
-class _Groups(click.ParamType[int]):
-    name = "groups"
+class _Parsed(click.ParamType[_Value]):
+    """Text that a function of the model makes a value of."""
+
+    def __init__(self, name: str, kind: type[_Value], parse: Callable[[str], _Value]) -> None:
+        self.name = name
+        self._kind = kind
+        self._parse = parse
 
     def convert(
         self,
         value: Any,
         param: click.Parameter | None,  # noqa: ARG002
         ctx: click.Context | None,  # noqa: ARG002
-    ) -> int:
-        return value if isinstance(value, int) else model.parse_groups(value)
-
-
-class _Mac(click.ParamType[bytes]):
-    name = "addr"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> bytes:
-        return value if isinstance(value, bytes) else model.parse_mac(value)
-
-
-class _Vids(click.ParamType[int]):
-    """A set of VIDs: ``10,20-30``, ``all``."""
-
-    name = "vids"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> int:
-        return value if isinstance(value, int) else model.parse_vids(value)
-
-
-class _Vid(click.ParamType[int]):
-    """One VID."""
-
-    name = "vid"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not isinstance(value, int) and not str(value).isdecimal():
-            self.fail(f"'{value}' is not a VID", param, ctx)
-        return model.check_vid(int(value))
+    ) -> _Value:
+        return value if isinstance(value, self._kind) else self._parse(value)
 
 
 class _Storm(click.ParamType[tuple[str, int]]):
@@ -145,11 +114,11 @@ INTERFACE = _Interface()
 SWITCH = _SwitchName()
 ON_OFF = _OnOff()
 UP_DOWN = _UpDown()
-GROUPS = _Groups()
-MAC = _Mac()
+GROUPS = _Parsed("groups", int, model.parse_groups)
+MAC = _Parsed("addr", bytes, model.parse_mac)
 STORM = _Storm()
-VIDS = _Vids()
-VID = _Vid()
+VIDS = _Parsed("vids", int, model.parse_vids)
+VID = _Parsed("vid", int, model.parse_vid)
 
 
 # ------------------------------------------------------------ settings as options

@@ -97,6 +97,8 @@ def show(context: Context, /, port: str | None, switch: str | None, stats: bool)
 
     found = state.vlans(None if switch is None else [switch])
     if port is not None:
+        if port not in {each.switch for each in found}:
+            state.find_port(port)
         found = [each for each in found if port in (*each.tagged, *each.untagged)]
     if context.json:
         print_json([vars(each) for each in found])

@@ -198,6 +198,7 @@ def test_the_same_address_in_two_vlans_is_two_entries(four: Lab) -> None:
         ("vlan map 10=4095 --port p1", "VLAN 4095: is reserved", 2),
         ("vlan map ten --port p1", "not WIRE=INSIDE", 2),
         ("port set p1 --priority 9", "not in 0 to 7", 2),
+        ("attach p1 --access ten", "VLAN 'ten': is not a VID", 2),
     ],
 )
 def test_bad_input_changes_nothing(lab: Lab, command: str, said: str, status: int) -> None:
@@ -212,8 +213,46 @@ def test_a_trunk_does_not_cut_the_host_off(lab: Lab) -> None:
     said = lab.vnetx("attach", "p1", "--trunk", "10", status=1).err
     assert "would be dropped without a native VLAN" in said
     assert lab.names() == []
-    lab.vnetx("attach", "p1", "--trunk", "10", "--native", "5")
+    native = ("--trunk", "10", "--native", "5")
+    said = lab.vnetx("attach", "p1", *native, "--accept", "tagged", status=1).err
+    assert "would not be accepted" in said
+    assert lab.names() == []
+    lab.vnetx("attach", "p1", *native)
     assert lab.quick_ping(1, 8)
+    said = lab.vnetx("vlan", "del", "5", "--port", "p1", status=1).err
+    assert "would be dropped without a native VLAN" in said
+    assert modes(lab)["p1"] == ("trunk", 5, [5, 10])
+
+
+def test_also_vlan_1_is_a_vlan(lab: Lab) -> None:
+    """The default VLAN, asked for: tags are heeded from then on."""
+    lab.vnetx("attach", "p1", "p2", "--access", "1")
+    assert modes(lab)["p1"] == ("access", 1, [1])
+    lab.vnetx("detach", "--all")
+    lab.vnetx("attach", "p1", "p2")
+    lab.vnetx("vlan", "del", "10", "--port", "p1")
+    assert modes(lab)["p1"][0] == "unaware", "nothing was taken away"
+    lab.vnetx("vlan", "add", "1", "--port", "p1", "--untagged", "--pvid")
+    assert modes(lab)["p1"] == ("access", 1, [1])
+
+
+def test_of_the_host_port_only_vlans_can_be_set(lab: Lab) -> None:
+    lab.vnetx("attach", "p1", "--access", "10")
+    before = lab.vnetx("export").out
+    said = lab.vnetx("port", "set", "vnetx0", "--isolated", "on", status=1).err
+    assert "setting isolated of vnetx0: it is the host port of switch vnetx0" in said
+    assert lab.vnetx("export").out == before
+    lab.vnetx("port", "set", "vnetx0", "--access", "10")
+    assert "host: {access: 10}" in lab.vnetx("export").out
+
+
+def test_what_cannot_be_meant_is_told(lab: Lab) -> None:
+    lab.vnetx("attach", "p1", "--trunk", "10")
+    said = lab.vnetx("fdb", "add", "02:00:5e:00:53:01", "--port", "p1", status=1).err
+    assert "p1 has no PVID" in said
+    assert "say --vlan VID" in said
+    assert "not a port of any switch" in lab.vnetx("vlan", "show", "--port", "p2", status=1).err
+    assert [v["vid"] for v in lab.show("vlan", "show", "--port", "vnetx0")] == [1]
 
 
 def test_an_address_that_becomes_the_hosts_is_not_where_it_was_learned(four: Lab) -> None:

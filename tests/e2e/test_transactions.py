@@ -19,11 +19,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lib import EMULATED
 from lib.namespaces import Namespace
 from lib.snapshot import Machine, Outcome, Picture, Running, flat
-from vnetx import _abi, _bpf, engine, links, state
+from vnetx import _abi, _bpf, _vlan, engine, links, state
 from vnetx.datapath import pins
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import SwitchSettings
+from vnetx.model import SwitchSettings, Vlans, parse_vids
 from vnetx.plan import Step
 
 pytestmark = pytest.mark.root
@@ -55,6 +55,7 @@ def instrument(interrupt: Interrupt) -> None:
     always = lambda *_, **__: True  # noqa: E731
     for name in ("map_update", "obj_pin", "link_create", "link_update", "link_detach"):
         _before(_bpf, name, interrupt, always)
+    _before(_vlan, "set_members", interrupt, always)
     for name in ("mkdir", "rename", "unlink", "rmdir"):
         _before(Path, name, interrupt, always)
     for name in ("_mount_here", "_unmount_here"):
@@ -164,6 +165,8 @@ def in_br0(*names: str, **kw: Any) -> Callable[[], Any]:
     return work
 
 
+_OTHER = Vlans.trunk(parse_vids("20-22,120"), native=5)
+
 SCENARIOS = {
     "attach, new switch with host port": Scenario(attach("p1", hook="tc")),
     "attach nic, new switch": Scenario(attach("p3", hook="xdp"), stride=2),
@@ -196,6 +199,22 @@ SCENARIOS = {
     "switch set": Scenario(
         lambda: engine.switch_set("br0", ageing=7, mac=b"\x02\0\x5e\0\0\x07", group_forward=1),
         in_br0("p1", "p3", hook="tc"),
+    ),
+    "first vlan": Scenario(
+        lambda: engine.vlan_add(1 << 10, ["p1", "br0"], untagged=True, pvid=True),
+        in_br0("p1", "p3", hook="tc"),
+    ),
+    "other vlans": Scenario(
+        lambda: engine.port_set("p3", vlans=_OTHER, vlan_map=((20, 120),), priority=5),
+        in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
+    "vlans no more": Scenario(
+        lambda: engine.switch_set("br0", vlan_aware=False),
+        in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
+    "detach from vlans": Scenario(
+        lambda: engine.detach(["p3"]),
+        in_br0("p1", "p3", hook="tc", settings={"vlans": _OTHER, "vlan_map": ((20, 120),)}),
     ),
     "switch del": Scenario(lambda: engine.switch_del("br0"), in_br0()),
     "switch del with ports": Scenario(
@@ -249,6 +268,12 @@ def contents() -> dict[str, Any]:
                 "switch": switch,
                 "host ports": host_ports,
                 "ports": {side[i]: port for i, port in ports.items()},
+                "vlans": {side[i]: str(maps.port_vlans(i)) for i in ports},
+                "of vlans": {
+                    vid: sorted(side[i] for i in range(member.bit_length()) if member >> i & 1)
+                    for vid, (member, _) in sorted(maps.all_vlan_ports().items())
+                },
+                "vlan maps": {side[i]: each for i, each in maps.vlan_mappings().items()},
                 "bound": {state.interface_name(i): side[n] for i, n in maps.port_of().items()},
                 "undo": {state.interface_name(i): undo for i, undo in maps.undo().items()},
                 "fdb": sorted(

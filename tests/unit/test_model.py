@@ -31,6 +31,7 @@ from vnetx.model import (
     make_vlans,
     parse_groups,
     parse_mac,
+    parse_vid,
     parse_vids,
     vid_list,
 )
@@ -267,6 +268,12 @@ def test_a_port_without_sets_has_the_default_vlans() -> None:
     assert PortSettings.from_abi(_abi.unpack_port(raw)).vlans == Vlans()
 
 
+def test_what_a_killed_command_left_can_be_read() -> None:
+    """Its sets are written, its struct is not: PVID 10 is in none of them."""
+    raw = _abi.pack_port(ifindex=7, tpid=0x8100, pvid=10)
+    assert PortSettings.from_abi(_abi.unpack_port(raw), (1 << 20, 0)).vlans == Vlans(1 << 20, 0, 0)
+
+
 @given(settings_of_ports)
 def test_flags_are_settings_alone(settings: PortSettings) -> None:
     """What the machine knows of a device (host, peer, xdp) is not the user's to set."""
@@ -325,6 +332,13 @@ def test_what_is_printed_is_read(members: set[int]) -> None:
 def test_wrong_lists_of_vids(text: str, why: str) -> None:
     with pytest.raises(InvalidValue, match=why):
         parse_vids(text)
+
+
+@pytest.mark.parametrize("text", ["", "ten", "10-20", "-1", "0", "4095"])
+def test_wrong_vids(text: str) -> None:
+    with pytest.raises(InvalidValue, match="VLAN"):
+        parse_vid(text)
+    assert parse_vid("4094") == 4094
 
 
 def test_ports_as_bridge_vlan_has_them() -> None:

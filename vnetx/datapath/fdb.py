@@ -159,10 +159,9 @@ class PortNames:
         return self.names.get(index) or f"(gone, number {index})"
 
 
-def domains(maps: SwitchMaps) -> dict[int, int]:
-    """The bridge domain of each VLAN that learns by itself; none in a switch without, or where
-    they share what they learn."""
-    flags = maps.switch()["flags"]
+def domains(flags: int) -> dict[int, int]:
+    """The bridge domain of each VLAN that learns by itself, of a switch with these flags; none
+    without VLANs, or where they share what they learn."""
     bits = _abi.SWITCH_FLAGS
     if not flags & bits["vlan_aware"] or flags & bits["shared_learning"]:
         return {}
@@ -179,7 +178,7 @@ class Fdb:
 
     def __init__(self, maps: SwitchMaps, vlans: Mapping[int, int] | None = None) -> None:
         self.maps = maps
-        self.vlans = dict(domains(maps) if vlans is None else vlans)
+        self.vlans = domains(maps.switch()["flags"]) if vlans is None else dict(vlans)
         try:
             self.table = _fdb.Table(maps.fds["fdb"], maps.fds["port_state"])
         except OSError as error:

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -250,10 +250,11 @@ class SwitchMaps:
             self.set_switch(**counted)
 
     def port_settings(self, index: int) -> PortSettings:
-        """The settings of a port that is in use."""
-        mapping = self.vlan_mappings().get(index, {})
+        """The settings of a port; the defaults where the slot is free."""
         port = self.port(index)
-        assert port is not None
+        if port is None:
+            return PortSettings()
+        mapping = self.vlan_mappings().get(index, {})
         return PortSettings.from_abi(port, self.port_vlans(index), mapping)
 
     def port(self, index: int) -> dict[str, Any] | None:
@@ -293,20 +294,32 @@ class SwitchMaps:
         return _abi.unpack_port_vlans(raw) if raw else (0, 0)
 
     def set_port_vlans(self, index: int, member: int, untagged: int) -> None:
-        """Puts a port into VLANs and takes it out of all others.
+        """Puts a port into VLANs and takes it out of all others; where that fails, changes nothing.
 
-        The port's own set comes first and goes last: a VLAN never names a port that does not
-        know it.
+        The port's own set comes last: as long as it does not say so, the same command has
+        something to do.
         """
-        key, fd = _U32.pack(index), self.fds["port_vlans"]
-        old = _abi.pack_port_vlans(*self.port_vlans(index))
+        key, fd, vlans = _U32.pack(index), self.fds["port_vlans"], self.fds["vlans"]
+        before = _abi.pack_port_vlans(*self.port_vlans(index))
         new = _abi.pack_port_vlans(member, untagged & member)
-        if member:
-            _bpf.map_update(fd, key, new)
-        _vlan.set_members(self.fds["vlans"], index, old, new)
-        if not member:
-            _bpf.map_delete(fd, key)
-        self.advance_epoch()
+        with self._changing(lambda: _vlan.set_members(vlans, index, before)):
+            _vlan.set_members(vlans, index, new)
+            if member:
+                _bpf.map_update(fd, key, new)
+            else:
+                _bpf.map_delete(fd, key)
+
+    @contextlib.contextmanager
+    def _changing(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Around what changes several elements: all of them or, by `undo`, none."""
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                undo()
+            raise
+        finally:
+            self.advance_epoch()
 
     def vlan_ports(self, vid: int) -> tuple[int, int]:
         """The ports of a VLAN, and those that get its frames untagged: bit n is the index n."""
@@ -334,16 +347,26 @@ class SwitchMaps:
         return found
 
     def set_vlan_mapping(self, index: int, mapping: dict[int, int]) -> None:
-        """Sets which VIDs on a port's wire are which inside; all others are the same."""
+        """Sets which VIDs on a port's wire are which inside; all others are the same.
+
+        Where that fails, nothing is changed.
+        """
+        before = self.vlan_mappings().get(index, {})
+        with self._changing(lambda: self._write_vlan_mapping(index, before)):
+            self._write_vlan_mapping(index, mapping)
+
+    def _write_vlan_mapping(self, index: int, mapping: dict[int, int]) -> None:
+        """The keys for egress come first and go first: those for ingress tell what is there."""
         fd = self.fds["vlan_mapping"]
-        for wire, inside in self.vlan_mappings().get(index, {}).items():
-            if mapping.get(wire) != inside:
-                _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, wire, False))
-                _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, inside, True))
-        for wire, inside in mapping.items():
-            _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, wire, False), _U32.pack(inside))
-            _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, inside, True), _U32.pack(wire))
-        self.advance_epoch()
+        wanted = {(inside, True): wire for wire, inside in mapping.items()}
+        wanted |= {(wire, False): inside for wire, inside in mapping.items()}
+        keys = [key for key, _ in _bpf.map_items(fd, *_SIZES["vlan_mapping"])]
+        there = [_abi.unpack_vlan_mapping_key(key) for key in keys]
+        for port, vid, egress in sorted(there, key=lambda key: not key[2]):
+            if port == index and (vid, egress) not in wanted:
+                _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, vid, egress))
+        for (vid, egress), other in wanted.items():
+            _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, vid, egress), _U32.pack(other))
 
     # ------------------------------------------------------------ devices
 

@@ -40,6 +40,7 @@ from vnetx.links import Links
 from vnetx.lock import exclusive
 from vnetx.model import (
     DEFAULT_SWITCH,
+    VLAN_SETTINGS,
     PortSettings,
     SwitchSettings,
     Vlans,
@@ -133,7 +134,7 @@ def attach(
         host_port = not any(link.carries_host for link in links)
         ensure_switch(session, name, SwitchSettings(host_port=host_port), implicit=True)
         maps = session.maps(name)
-        if PortSettings(**wanted).has_vlans:
+        if "vlans" in wanted or PortSettings(**wanted).has_vlans:
             become_vlan_aware(session, name)
         if confirm is not None:
             deadline = maps.meta()["confirm_deadline_ns"]
@@ -141,8 +142,7 @@ def attach(
             session.executor.await_confirmation(name, confirm)
         used = set(maps.ports())
         for link in links:
-            index = maps.index_of(link.ifindex)
-            base = maps.port_settings(index) if maps.port(index) else PortSettings()
+            base = maps.port_settings(maps.index_of(link.ifindex))
             attach_port(
                 session,
                 name,
@@ -304,8 +304,11 @@ def port_set(ifname: str, **changes: Any) -> Result:
     """
     with _session() as session:
         switch, link = _find_port(session, ifname)
-        index = session.maps(switch).index_of(link.ifindex)
-        after = changed(session.maps(switch).port_settings(index), **changes)
+        _check_settable(session, switch, link, ifname, changes)
+        maps = session.maps(switch)
+        after = changed(maps.port_settings(maps.index_of(link.ifindex)), **changes)
+        if "vlans" in changes or after.has_vlans:
+            become_vlan_aware(session, switch)
         _set_ports(session, switch, {link.ifindex: after})
         return session.result()
 
@@ -325,7 +328,12 @@ def vlan_add(
         InvalidValue: several VLANs with `pvid`.
         VnetxError: not a port.
     """
-    return _change_vlans(ifnames, lambda vlans: vlans.add(vids, untagged=untagged, pvid=pvid))
+    with _session() as session:
+        ports = {ifname: _find_port(session, ifname) for ifname in ifnames}
+        for switch in dict.fromkeys(switch for switch, _ in ports.values()):
+            become_vlan_aware(session, switch)
+        _change_vlans(session, ports, lambda _, v: v.add(vids, untagged=untagged, pvid=pvid))
+        return session.result()
 
 
 def vlan_del(vids: int, ifnames: Sequence[str]) -> Result:
@@ -334,36 +342,41 @@ def vlan_del(vids: int, ifnames: Sequence[str]) -> Result:
     Raises:
         VnetxError: not a port.
     """
-    return _change_vlans(ifnames, lambda vlans: vlans.remove(vids))
+    with _session() as session:
+        ports = {ifname: _find_port(session, ifname) for ifname in ifnames}
+        _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
+        return session.result()
 
 
 def vlan_import(wanted: Mapping[str, Vlans]) -> Result:
     """Gives ports these VLANs; devices that are no ports are left out, and named."""
     with _session() as session:
-        for ifname, vlans in wanted.items():
+        ports = {}
+        for ifname in wanted:
             try:
-                switch, link = _find_port(session, ifname)
+                ports[ifname] = _find_port(session, ifname)
             except VnetxError as error:
                 session.messages.append(f"{ifname} is left out: {error.why}")
-                continue
-            maps = session.maps(switch)
-            before = maps.port_settings(maps.index_of(link.ifindex))
-            _set_ports(session, switch, {link.ifindex: changed(before, vlans=vlans)})
+        _change_vlans(session, ports, lambda ifname, _: wanted[ifname])
         return session.result()
 
 
-def _change_vlans(ifnames: Sequence[str], change: Callable[[Vlans], Vlans]) -> Result:
-    with _session() as session:
-        by_switch: dict[str, dict[int, PortSettings]] = {}
-        for ifname in dict.fromkeys(ifnames):
-            switch, link = _find_port(session, ifname)
-            maps = session.maps(switch)
-            before = maps.port_settings(maps.index_of(link.ifindex))
-            after = changed(before, vlans=change(before.vlans))
-            by_switch.setdefault(switch, {})[link.ifindex] = after
-        for switch, ports in by_switch.items():
-            _set_ports(session, switch, ports)
-        return session.result()
+def _change_vlans(
+    session: Session,
+    ports: Mapping[str, tuple[str, Link]],
+    change: Callable[[str, Vlans], Vlans],
+) -> None:
+    """Gives ports, by name with switch and device, the VLANs that `change` makes of theirs."""
+    by_switch: dict[str, dict[int, PortSettings]] = {}
+    for ifname, (switch, link) in ports.items():
+        maps = session.maps(switch)
+        before = maps.port_settings(maps.index_of(link.ifindex))
+        after = changed(before, vlans=change(ifname, before.vlans))
+        by_switch.setdefault(switch, {})[link.ifindex] = after
+    for switch, settings in by_switch.items():
+        if any(each.has_vlans for each in settings.values()):
+            become_vlan_aware(session, switch)
+        _set_ports(session, switch, settings)
 
 
 def _find_port(session: Session, ifname: str) -> tuple[str, Link]:
@@ -386,11 +399,24 @@ def _find_port(session: Session, ifname: str) -> tuple[str, Link]:
     return switch, link
 
 
+def _check_settable(
+    session: Session, switch: str, link: Link, ifname: str, changes: Mapping[str, Any]
+) -> None:
+    """The host port has VLANs, and nothing else that could be set: documents hold no more."""
+    others = sorted(
+        name for name, value in changes.items() if value is not None and name not in VLAN_SETTINGS
+    )
+    if others and link.ifindex == session.maps(switch).meta()["host_port_ifindex"]:
+        raise VnetxError(
+            f"setting {', '.join(others).replace('_', '-')} of {ifname}",
+            f"it is the host port of switch {switch}, of which only the VLANs can be set",
+            "vnetx port show lists the ports",
+        )
+
+
 def _set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings]) -> None:
-    """Gives ports these settings, by ifindex; with VLANs the switch becomes VLAN-aware."""
+    """Gives ports these settings, by ifindex."""
     maps = session.maps(switch)
-    if any(settings.has_vlans for settings in ports.values()):
-        become_vlan_aware(session, switch)
     meta, used = maps.meta(), set(maps.ports())
     for ifindex, settings in ports.items():
         link = session.links.by_index(ifindex)

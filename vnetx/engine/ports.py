@@ -154,12 +154,8 @@ def attach_port(
         twin = 0
     if twin:
         used.add(twin)
-    if twin and _is(session, switch, "vlan_aware") and not settings.vlans.pvid:
-        raise VnetxError(
-            what,
-            "the host's own untagged frames pass there, and would be dropped without a native VLAN",
-            "give --native VID",
-        )
+    if twin and _is(session, switch, "vlan_aware"):
+        _check_host_stays(what, settings)
     desired = PortDesired(
         settings=settings,
         hook="tc",
@@ -175,6 +171,17 @@ def attach_port(
     )
     session.if_it_fails(_return_to, session, switch, before, link.ifindex)
     _try_hooks(session, switch, link, desired, seen, force)
+
+
+def _check_host_stays(what: str, settings: PortSettings) -> None:
+    """The host's own untagged frames pass by a device that carries its addresses."""
+    if not settings.vlans.pvid:
+        why, remedy = "would be dropped without a native VLAN", "give --native VID"
+    elif settings.accept == "tagged":
+        why, remedy = "would not be accepted", "--accept all"
+    else:
+        return
+    raise VnetxError(what, f"the host's own untagged frames pass there, and {why}", remedy)
 
 
 def _return_to(session: Session, switch: str, before: PortDesired | None, ifindex: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vnetx import _abi, _bpf, netns
 from vnetx.datapath import pins
-from vnetx.datapath.fdb import Fdb
+from vnetx.datapath.fdb import Fdb, domains
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.execute import XDP_PROGRAMS
@@ -178,7 +178,7 @@ def complete_switch(session: Session, name: str) -> None:
     outer = session.links.by_index(meta["host_port_ifindex"]) if meta["host_port_ifindex"] else None
     if outer is not None and outer.alias == _host_port_alias(name):
         index = maps.index_of(outer.ifindex)
-        settings = maps.port_settings(index) if maps.port(index) else PortSettings(hook="tc")
+        settings = replace(maps.port_settings(index), hook="tc")
         used = set(maps.ports())
         attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
     if meta["build"] != session.executor.build.key:
@@ -263,16 +263,16 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
         wanted = port["group_forward_own"] | after.group_forward
         if not port["flags"] & _abi.PORT_FLAGS["host"] and port["group_forward"] != wanted:
             maps.set_port(index, {**port, "group_forward": wanted})
+    flags = _switch_flags(after, implicit=implicit)
     vlans = [(each.vlan_aware, each.shared_learning) for each in (before, after)]
     if vlans[0] != vlans[1]:
         _change_ports_vlans(maps, after)
+        Fdb(maps, domains(flags)).change_domains()
     maps.set_switch(
         ageing_ns=after.ageing * 1_000_000_000,
         refresh_ns=_refresh_ns(after.ageing),
-        flags=_switch_flags(after, implicit=implicit),
+        flags=flags,
     )
-    if vlans[0] != vlans[1]:
-        Fdb(maps).change_domains()
     # last: as long as it does not say so, the same command has something to do
     maps.set_meta(mac=mac, ageing_s=after.ageing, group_forward=after.group_forward)
 
