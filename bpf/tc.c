@@ -14,6 +14,7 @@
 #include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
+#include "lib/vlan_rule.h"
 #include "lib/vlan.h"
 #include "lib/relay.h"
 #include "lib/mtu.h"
@@ -54,7 +55,7 @@ static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 	stats_rx(frame.in, frame.count, frame.len);
 	decision = frame_parse(ctx, &frame);
 	if (likely(decision == VNETX_OK)) {
-		decision = relay(sw, in, &frame);
+		decision = relay(ctx, sw, in, &frame);
 		stats_vlan_rx(frame.vid, frame.count, frame.len);
 		relay_notice(&frame);
 	}

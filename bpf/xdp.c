@@ -15,6 +15,7 @@
 #include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
+#include "lib/vlan_rule.h"
 #include "lib/vlan.h"
 #include "lib/relay.h"
 #include "lib/mtu.h"
@@ -121,7 +122,7 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 		return xdp_drop(frame, frame->in, decision);
 	if (eth_is_group(frame->dst.mac))
 		return XDP_PASS;
-	decision = relay(sw, in, frame);
+	decision = relay(ctx, sw, in, frame);
 	if (decision < RELAY_UNICAST)
 		return xdp_drop(frame, frame->in, decision);
 	return decision == RELAY_UNICAST ? XDP_REDIRECT : XDP_PASS;

@@ -106,6 +106,11 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_MAPPING
         VNETX_VIDS
         VNETX_PORT_WORDS
+        VNETX_VLAN_RULES_MAX
+        VNETX_VLAN_RULE_MAC
+        VNETX_VLAN_RULE_IPV4
+        VNETX_VLAN_RULE_IPV6
+        VNETX_VLAN_RULE_PROTOCOL
         VNETX_FLOWS
         VNETX_HOOK_AUTO
         VNETX_HOOK_TC
@@ -135,6 +140,7 @@ ABI_VERSION = VNETX_ABI_VERSION
 MAX_PORTS = VNETX_MAX_PORTS
 FLOWS = VNETX_FLOWS
 VIDS = VNETX_VIDS
+VLAN_RULES_MAX = VNETX_VLAN_RULES_MAX
 FDB_DEFAULT = VNETX_FDB_DEFAULT
 FDB_MAX = VNETX_FDB_MAX
 AGEING_DEFAULT = VNETX_AGEING_DEFAULT
@@ -194,6 +200,9 @@ UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
               "foreign_xdp": VNETX_UNDO_FOREIGN_XDP,
               "peer_txsctp_off": VNETX_UNDO_PEER_TXSCTP_OFF}
 
+VLAN_RULE_KINDS = {"mac": VNETX_VLAN_RULE_MAC, "ipv4": VNETX_VLAN_RULE_IPV4,
+                   "ipv6": VNETX_VLAN_RULE_IPV6, "protocol": VNETX_VLAN_RULE_PROTOCOL}
+
 ctypedef fused record:
     vnetx_switch
     vnetx_switch_state
@@ -205,6 +214,7 @@ ctypedef fused record:
     vnetx_vlan
     vnetx_vlan_stats
     vnetx_vlan_mapping_key
+    vnetx_vlan_rule_key
     vnetx_reason_key
     vnetx_fdb_key
     vnetx_fdb_entry
@@ -231,7 +241,7 @@ def unpack_switch(bytes raw):
 
 
 def pack_switch(uint64_t ageing_ns, uint64_t refresh_ns, uint64_t watch_until_ns, uint32_t flags,
-                uint32_t port_slots, uint32_t xdp_ports):
+                uint32_t port_slots, uint32_t xdp_ports, uint32_t vlan_rules=0):
     cdef vnetx_switch value
     memset(&value, 0, sizeof(value))
     value.ageing_ns = ageing_ns
@@ -240,6 +250,7 @@ def pack_switch(uint64_t ageing_ns, uint64_t refresh_ns, uint64_t watch_until_ns
     value.flags = flags
     value.port_slots = port_slots
     value.xdp_ports = xdp_ports
+    value.vlan_rules = vlan_rules
     return dump(&value)
 
 
@@ -362,6 +373,25 @@ def unpack_vlan_mapping_key(bytes raw):
     cdef vnetx_vlan_mapping_key value
     load(&value, raw)
     return value.port, value.vid, bool(value.egress)
+
+
+def pack_vlan_rule_key(uint32_t kind, bytes prefix not None, uint32_t length):
+    """`prefix` is bytes in network order, of which the first `length` bits count."""
+    cdef vnetx_vlan_rule_key value
+    memset(&value, 0, sizeof(value))
+    if <size_t>len(prefix) > sizeof(value.data):
+        raise ValueError("longer than the ABI has room for")
+    value.prefix_len = 8 * sizeof(value.kind) + length
+    value.kind = kind
+    memcpy(value.data, <const char *>prefix, len(prefix))
+    return dump(&value)
+
+
+def unpack_vlan_rule_key(bytes raw):
+    """Return (kind, 16 bytes, how many bits of them count)."""
+    cdef vnetx_vlan_rule_key value
+    load(&value, raw)
+    return value.kind, bytes(value.data[:16]), value.prefix_len - 8 * sizeof(value.kind)
 
 
 def unpack_reason_key(bytes raw):

@@ -353,6 +353,35 @@ def map_items(int fd, uint32_t key_size, uint32_t value_size, uint32_t batch=102
         free(values)
 
 
+def map_update_items(int fd, items not None):
+    """Store (key, value) pairs of bytes by one batch system call; those before a failure stand."""
+    cdef bytes keys = b"".join([key for key, _ in items])
+    cdef bytes values = b"".join([value for _, value in items])
+    cdef const char *raw_keys = keys
+    cdef char *raw_values = values
+    cdef uint32_t count = <uint32_t>len(items)
+    cdef int result
+    if not count:
+        return
+    with nogil:
+        result = sys_map_batch(BPF_MAP_UPDATE_BATCH, fd, NULL, NULL, raw_keys, raw_values, &count,
+                               0)
+    checked(result, "map batch update")
+
+
+def map_delete_keys(int fd, keys not None):
+    """Delete keys, which are there, by one batch system call; those before a failure are gone."""
+    cdef bytes joined = b"".join(keys)
+    cdef const char *raw = joined
+    cdef uint32_t count = <uint32_t>len(keys)
+    cdef int result
+    if not count:
+        return
+    with nogil:
+        result = sys_map_batch(BPF_MAP_DELETE_BATCH, fd, NULL, NULL, raw, NULL, &count, 0)
+    checked(result, "map batch delete")
+
+
 def map_info(int fd):
     """Return what the kernel says of a map: a dict with type, id, key_size, value_size,
     max_entries, flags and name."""

@@ -17,6 +17,7 @@ cdef extern from "vnetx/abi.h" nogil:
         uint32_t flags
         uint32_t port_slots
         uint32_t xdp_ports
+        uint32_t vlan_rules
 
     struct vnetx_switch_state:
         uint64_t events_lost
@@ -83,6 +84,11 @@ cdef extern from "vnetx/abi.h" nogil:
         uint32_t port
         uint16_t vid
         uint16_t egress
+
+    struct vnetx_vlan_rule_key:
+        uint32_t prefix_len
+        uint32_t kind
+        uint8_t data[16]
 
     struct vnetx_reason_key:
         uint32_t port

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vnetx import model
+from vnetx import model, vlan_rule
 from vnetx.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ class StaticEntry:
 
 @dataclass(frozen=True)
 class Switch:
-    """A switch, its ports by name of the interface, its static FDB entries, and the VLANs of its
-    host port."""
+    """A switch, its ports by name of the interface, its static FDB entries, the VLANs of its host
+    port, and the rules that tell the VLAN of frames without one."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
     fdb: Sequence[StaticEntry] = ()
     host: model.PortSettings = field(default_factory=model.PortSettings)
+    vlan_rules: vlan_rule.Rules = field(default_factory=dict)
+
+    @property
+    def has_vlans(self) -> bool:
+        """Whether something is set that only a VLAN-aware switch heeds."""
+        ports = (self.host, *self.ports.values())
+        return bool(self.vlan_rules) or any(port.has_vlans for port in ports)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def document_of(
                 {port.ifname: port.settings for port in view.ports if port.ifname},
                 (fdb or {}).get(view.name, ()),
                 view.host_settings,
+                view.vlan_rules,
             )
             for view in views
         }
@@ -116,8 +124,15 @@ def to_plain(document: Document) -> dict[str, Any]:
 
 def _switch(switch: Switch) -> dict[str, Any]:
     plain = _settings(switch.settings)
+    if switch.has_vlans and not switch.settings.vlan_aware:
+        plain["vlan_aware"] = False  # kept for the next time
     if host := _settings(switch.host):
         plain["host"] = host
+    if switch.vlan_rules:
+        plain["vlan_rules"] = [
+            {match.words[0]: match.words[1], "vlan": vid}
+            for match, vid in sorted(switch.vlan_rules.items())
+        ]
     if switch.ports:
         plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
     if switch.fdb:
@@ -168,19 +183,6 @@ def _vlans(vlans: model.Vlans) -> dict[str, Any]:
     return plain | {"pvid": vlans.pvid}
 
 
-def _check_vlans(at: str, switch: Switch) -> None:
-    if switch.settings.vlan_aware:
-        return
-    for where, port in (
-        ("host", switch.host),
-        *((f"ports.{n}", p) for n, p in switch.ports.items()),
-    ):
-        if port.has_vlans:
-            raise InvalidValue(
-                f"{at}.{where}", "it has VLANs, and the switch heeds none", f"{at}.vlan_aware: on"
-            )
-
-
 def check(document: Document, source: str) -> Document:
     """What no single place in a document can show.
 
@@ -191,7 +193,6 @@ def check(document: Document, source: str) -> Document:
     owner: dict[str, str] = {}
     for name, switch in document.switches.items():
         at = f"{source}: switches.{name}"
-        _check_vlans(at, switch)
         for port in switch.ports:
             if port in owner:
                 raise InvalidValue(

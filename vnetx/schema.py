@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from vnetx import config, model
+from vnetx import config, model, vlan_rule
 from vnetx.errors import InvalidValue
 
 # ------------------------------------------------------------ text
@@ -166,16 +167,38 @@ class _Entry(_Part):
         )
 
 
+class _Rule(_Part):
+    """One of `mac`, `subnet` and `protocol`, and the VLAN."""
+
+    mac: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_mac)] = None
+    subnet: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_subnet)] = None
+    protocol: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_protocol)] = None
+    vlan: _Vid
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> _Rule:
+        _made(self.match)
+        return self
+
+    def match(self) -> vlan_rule.Match:
+        given = [getattr(self, kind) for kind in vlan_rule.KINDS if getattr(self, kind)]
+        if len(given) != 1:
+            raise InvalidValue("a VLAN rule", f"give one of {', '.join(vlan_rule.KINDS)}")
+        match: vlan_rule.Match = given[0]
+        return match
+
+
 class _Switch(_Part):
     ageing: int = 0
     group_forward: _Groups = 0
     static_move: bool = False
-    vlan_aware: bool = False
+    vlan_aware: bool | None = None
     shared_learning: bool = False
     fdb_size: int = 0
     max_ports: int = 0
     host_port: bool = True
     mac: _Mac | None = None
+    vlan_rules: Annotated[list[_Rule], _empty_is(list)] = Field(default_factory=list)
     host: Annotated[_Host, _empty_is(dict)] = Field(default_factory=_Host)
     ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
         default_factory=dict
@@ -185,20 +208,35 @@ class _Switch(_Part):
     @model_validator(mode="after")
     def _within_limits(self) -> _Switch:
         _made(self.settings)
+        _made(self.rules)
         return self
+
+    def rules(self) -> vlan_rule.Rules:
+        found: dict[vlan_rule.Match, int] = {}
+        for rule in self.vlan_rules:
+            if rule.match() in found:
+                raise InvalidValue(f"VLAN rule by {rule.match()}", "is given twice")
+            found[rule.match()] = rule.vlan
+        return vlan_rule.check(found)
 
     def settings(self) -> model.SwitchSettings:
         """Only what the document gives: the defaults are the model's."""
-        given = self.model_fields_set - {"ports", "fdb", "host"}
+        given = self.model_fields_set - {"ports", "fdb", "host", "vlan_rules"}
+        given -= {"vlan_aware"} if self.vlan_aware is None else set()
         return model.SwitchSettings(**{name: getattr(self, name) for name in given})
 
     def switch(self) -> config.Switch:
-        return config.Switch(
+        """The first VLAN makes the switch VLAN-aware, unless the document says that it is not."""
+        switch = config.Switch(
             self.settings(),
             {name: port.settings() for name, port in self.ports.items()},
             tuple(entry.entry() for entry in self.fdb),
             self.host.settings(),
+            self.rules(),
         )
+        if self.vlan_aware is not None or not switch.has_vlans:
+            return switch
+        return replace(switch, settings=replace(switch.settings, vlan_aware=True))
 
 
 class _Document(_Part):
@@ -279,7 +317,7 @@ def _version_is(error: Any) -> str:
 
 def _known(path: list[str]) -> list[str]:
     """The settings that may stand at a place."""
-    inner = _Port if "ports" in path else _Entry
+    inner = _Port if "ports" in path else _Rule if "vlan_rules" in path else _Entry
     third = {3: _Host} if path[-1:] == ["host"] else {}
     parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm, **third}
     part = parts[len(path)]

@@ -24,6 +24,7 @@ from vnetx.datapath.fdb import Fdb, PortNames
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
 from vnetx.model import PortSettings, SwitchSettings
+from vnetx.vlan_rule import Rules
 
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFMTU = 0x8921
@@ -85,6 +86,7 @@ class SwitchView:
         host_port: name of the interface that joins the host, None without.
         host_stats: counters of the host port.
         host_settings: its VLANs.
+        vlan_rules: by which the VLAN of frames without one is told, in the order of precedence.
         implicit: made by the first attach, goes with the last port.
         fdb_full: addresses that were not learned because the FDB was full.
         unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.
@@ -97,6 +99,7 @@ class SwitchView:
     host_mac: bytes | None
     host_stats: dict[str, Any] | None
     host_settings: PortSettings
+    vlan_rules: Rules
     fdb_size: int
     implicit: bool
     fdb_full: int
@@ -220,6 +223,7 @@ def view(maps: SwitchMaps) -> SwitchView:
         host_mac=meta["mac"] if meta["host_ifindex"] else None,
         host_stats=host_stats,
         host_settings=host_settings,
+        vlan_rules=maps.vlan_rules(),
         fdb_size=meta["fdb_size"],
         implicit=bool(switch["flags"] & _abi.SWITCH_FLAGS["implicit"]),
         fdb_full=state["fdb_full"],

@@ -54,7 +54,7 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	const __u32 *addresses = ctx_data(ctx);
 	struct vnetx_flow *flow;
 
-	if (frame->notice || frame->until < frame->now + VNETX_FLOW_NS ||
+	if (frame->notice || frame->vid_by_content || frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
 	new->tag = frame->tag.key;

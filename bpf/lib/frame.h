@@ -22,6 +22,8 @@ struct frame {
 	__u32 counts;
 	/* Its VLAN, 0 in a switch without. */
 	__u32 vid;
+	/* That was told by more than addresses and tag: it holds for no other frame. */
+	__u32 vid_by_content;
 	/* What learning its source had to say: a reason, or VNETX_OK. */
 	__u32 notice;
 	/* How long what the FDB said of both addresses holds. */

@@ -70,8 +70,8 @@ static __always_inline void relay_notice(const struct frame *frame)
 		__sync_fetch_and_add(&state->fdb_full, 1);
 }
 
-static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct vnetx_port *in,
-				   struct frame *frame)
+static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
+				   const struct vnetx_port *in, struct frame *frame)
 {
 	const struct vnetx_port *out;
 	__u32 decision = RELAY_FLOOD, refusal;
@@ -84,7 +84,7 @@ static __always_inline __u32 relay(const struct vnetx_switch *sw, const struct v
 		if (decision == VNETX_PAUSE)
 			return decision;
 	}
-	refusal = vlan_classify(in, frame);
+	refusal = vlan_classify(ctx, sw, in, frame);
 	if (unlikely(refusal))
 		return decision == RELAY_LOCAL ? decision : refusal;
 	frame->until = ~0ULL;

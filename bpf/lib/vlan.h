@@ -44,11 +44,12 @@ static __always_inline int vlan_tag_counts(const struct vnetx_port *port, const 
 }
 
 /*
- * The VLAN of a frame that @in received: of its tag, or the port's PVID.
+ * The VLAN of a frame that @in received: of its tag, by a rule, or the port's PVID.
  * Fills in @frame->vid and the bridge domain of its addresses.  Returns a
  * reason or VNETX_OK.
  */
-static __always_inline __u32 vlan_classify(const struct vnetx_port *in, struct frame *frame)
+static __always_inline __u32 vlan_classify(ctx_t *ctx, const struct vnetx_switch *sw,
+					   const struct vnetx_port *in, struct frame *frame)
 {
 	const struct vnetx_port_vlans *vlans;
 	__u32 vid = 0;
@@ -64,7 +65,7 @@ static __always_inline __u32 vlan_classify(const struct vnetx_port *in, struct f
 		return VNETX_VLAN_RESERVED;
 	if (unlikely(in->flags & (vid ? VNETX_PORT_UNTAGGED_ONLY : VNETX_PORT_TAGGED_ONLY)))
 		return VNETX_VLAN_TYPE;
-	vid = vid ? vlan_mapped(in, frame->in, vid, 0) : in->pvid;
+	vid = vid ? vlan_mapped(in, frame->in, vid, 0) : vlan_of_untagged(ctx, sw, in, frame);
 	if (unlikely(!vid))
 		return VNETX_VLAN_NONE;
 	vlans = vlans_of(frame->in);

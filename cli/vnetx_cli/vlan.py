@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 
 import click
 
-from vnetx import model
+from vnetx import model, vlan_rule
 from vnetx.errors import InvalidValue
 from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
-from vnetx_cli.params import INTERFACE, SWITCH, VIDS
+from vnetx_cli.params import INTERFACE, MATCHES, SWITCH, VID, VIDS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _PORTS = click.option(
     "--port",
@@ -118,6 +121,96 @@ def show(context: Context, /, port: str | None, switch: str | None, stats: bool)
             for each in found
         ],
         right=("vlan", *headings),
+    )
+
+
+@vlan.group()
+def rule() -> None:
+    """Tell the VLAN of frames that come without one.
+
+    By source address (--mac), IP subnet of the source (--subnet) or EtherType (--protocol), in this
+    order, and with the longest prefix first; where no rule fits, it is the port's PVID. A rule
+    holds on every port, so that a host keeps its VLAN wherever it is plugged in; the port has to be
+    in that VLAN.
+    """
+
+
+_SWITCH = click.option(
+    "--switch", type=SWITCH, metavar="NAME", help="The switch.", default=model.DEFAULT_SWITCH
+)
+
+
+def _matches(function: _Command) -> _Command:
+    """What rules look at, as options that can be repeated."""
+    known = ", ".join(vlan_rule.PROTOCOLS)
+    for kind, metavar, text in (
+        ("protocol", "TYPE", f"This EtherType: {known}, or a number (0x88cc)."),
+        ("subnet", "NET", "IP sources in this subnet (192.0.2.0/24, 2001:db8::/64); ARP too."),
+        ("mac", "ADDR[/LEN]", "This source address, or all that begin so (02:00:5e:00:00:00/24)."),
+    ):
+        option = click.option(
+            f"--{kind}", kind, type=MATCHES[kind], metavar=metavar, multiple=True, help=text
+        )
+        function = option(function)
+    return function
+
+
+def _given(**by_kind: tuple[vlan_rule.Match, ...]) -> list[vlan_rule.Match]:
+    found = [match for matches in by_kind.values() for match in matches]
+    if not found:
+        kinds = ", ".join(f"--{kind}" for kind in vlan_rule.KINDS)
+        raise click.UsageError(f"give at least one of {kinds}")
+    return found
+
+
+@rule.command("add")
+@click.argument("vid", type=VID, metavar="VID")
+@_matches
+@_SWITCH
+@common_options
+@pass_context
+def rule_add(
+    context: Context, /, vid: int, switch: str, **by_kind: tuple[vlan_rule.Match, ...]
+) -> None:
+    """Frames without a VLAN are of VID if they come from there; what is given again changes."""
+    from vnetx import engine
+
+    rules = dict.fromkeys(_given(**by_kind), vid)
+    print_result(context, engine.vlan_rule_add(switch, rules))
+
+
+@rule.command("del")
+@_matches
+@_SWITCH
+@common_options
+@pass_context
+def rule_delete(context: Context, /, switch: str, **by_kind: tuple[vlan_rule.Match, ...]) -> None:
+    """Delete rules."""
+    from vnetx import engine
+
+    print_result(context, engine.vlan_rule_del(switch, _given(**by_kind)))
+
+
+@rule.command("show")
+@click.option("--switch", type=SWITCH, metavar="NAME", help="Only of this switch.")
+@common_options
+@pass_context
+def rule_show(context: Context, /, switch: str | None) -> None:
+    """Show the rules, in the order in which they hold."""
+    from vnetx import state
+    from vnetx_cli import table
+
+    found = [
+        {"switch": view.name, "vlan": vid, "kind": match.words[0], "match": match.words[1]}
+        for view in state.switches(None if switch is None else [switch])
+        for match, vid in view.vlan_rules.items()
+    ]
+    if context.json:
+        print_json(found)
+        return
+    headings = ("switch", "kind", "match", "vlan")
+    table.show(
+        headings, [tuple(each[name] for name in headings) for each in found], right=("vlan",)
     )
 
 

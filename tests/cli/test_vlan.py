@@ -65,6 +65,45 @@ def test_an_unaware_switch_says_so_and_becomes_aware_with_the_first_vlan(lab: La
     assert modes(lab) == {"p1": ("trunk", 1, [1, 10]), "p2": ("access", 1, [1])}
 
 
+def test_a_host_has_its_vlan_by_a_rule(four: Lab) -> None:
+    """h1 is on a port without a VLAN of its own; h2 and h3 are in VLANs 10 and 20."""
+    mac = "02:00:5e:00:00:01"
+    four.ip(f"link set dev eth0 address {mac}", name=four.hosts[0])
+    four.vnetx("attach", "p1", "p2", "p3", "p4")
+    four.vnetx("port", "set", "p2", "--access", "10")
+    four.vnetx("port", "set", "p3", "--access", "20")
+    four.vnetx("vlan", "add", "10,20", "--port", "p1", "--untagged")
+    four.vnetx("vlan", "del", "1", "--port", "p1")
+    assert reached(four) == set()
+    four.vnetx("vlan", "rule", "add", "10", "--mac", mac, "--subnet", "192.0.2.99")
+    assert reached(four) == {(1, 2)}
+    four.vnetx("vlan", "rule", "add", "20", "--subnet", "192.0.2.1")
+    assert reached(four) == {(1, 2)}, "its address comes before its subnet"
+    assert [(r["vlan"], r["kind"], r["match"]) for r in four.show("vlan", "rule", "show")] == [
+        (10, "mac", mac),
+        (20, "subnet", "192.0.2.1/32"),
+        (10, "subnet", "192.0.2.99/32"),
+    ]
+    four.vnetx("vlan", "rule", "del", "--mac", mac)
+    assert reached(four) == {(1, 3)}
+    shown = four.vnetx("vlan", "rule", "show").out.splitlines()
+    assert shown[1].split() == ["vnetx0", "subnet", "192.0.2.1/32", "20"]
+
+
+def test_what_a_switch_keeps_of_vlans_is_exported(lab: Lab, tmp_path: Path) -> None:
+    """VLANs of ports and rules outlast that the switch is made to heed none, in documents too."""
+    lab.vnetx("attach", "p1", "--access", "10")
+    lab.vnetx("vlan", "rule", "add", "10", "--protocol", "arp")
+    lab.vnetx("switch", "set", "vnetx0", "--vlan-aware", "off")
+    file = tmp_path / "vnetx.yaml"
+    file.write_text(lab.vnetx("export").out)
+    assert "vlan_aware: false" in file.read_text()
+    assert lab.vnetx("-v", "apply", str(file)).err == ""
+    lab.vnetx("detach", "--all")
+    lab.vnetx("apply", str(file))
+    assert lab.vnetx("export").out == file.read_text()
+
+
 def test_two_switches_joined_by_a_trunk(four: Lab) -> None:
     """h1 and h3 in VLAN 10, h2 and h4 in VLAN 20; a cable carries both."""
     four.ip("link add dev t1 type veth peer name t2", "link set dev t1 up", "link set dev t2 up")

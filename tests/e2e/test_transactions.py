@@ -25,6 +25,7 @@ from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
 from vnetx.model import SwitchSettings, Vlans, parse_vids
 from vnetx.plan import Step
+from vnetx.vlan_rule import parse_mac, parse_subnet
 
 pytestmark = pytest.mark.root
 
@@ -53,7 +54,15 @@ def instrument(interrupt: Interrupt) -> None:
     Finer than the steps of a plan: a step, or making a switch, has several effects.
     """
     always = lambda *_, **__: True  # noqa: E731
-    for name in ("map_update", "obj_pin", "link_create", "link_update", "link_detach"):
+    for name in (
+        "map_update",
+        "map_update_items",
+        "map_delete_keys",
+        "obj_pin",
+        "link_create",
+        "link_update",
+        "link_detach",
+    ):
         _before(_bpf, name, interrupt, always)
     _before(_vlan, "set_members", interrupt, always)
     for name in ("mkdir", "rename", "unlink", "rmdir"):
@@ -211,6 +220,12 @@ SCENARIOS = {
     "vlans no more": Scenario(
         lambda: engine.switch_set("br0", vlan_aware=False),
         in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
+    "vlan rules": Scenario(
+        lambda: engine.vlan_rule_add(
+            "br0", {parse_mac("02:00:5e:00:00:00/24"): 10, parse_subnet("192.0.2.0/24"): 20}
+        ),
+        in_br0("p1", "p3", hook="tc"),
     ),
     "detach from vlans": Scenario(
         lambda: engine.detach(["p3"]),

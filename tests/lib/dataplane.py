@@ -341,6 +341,7 @@ class Dataplane:
                 _bpf.map_update(fds["vlan_stats"], key, bytes(32 * _CPUS))
         self._empty_clock()
         _bpf.map_update(fds["switch_state"], bytes(4), bytes(64))
+        maps.set_vlan_rules({})
         maps.set_switch(
             ageing_ns=0, refresh_ns=0, watch_until_ns=0, flags=0, port_slots=0, xdp_ports=0
         )

@@ -7,6 +7,7 @@ Time stands still until :meth:`Switch.advance` moves it.
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter, deque
 from dataclasses import dataclass, field, fields
 
@@ -27,6 +28,41 @@ def is_group(mac: bytes) -> bool:
 
 def is_link_local(mac: bytes) -> bool:
     return mac[:5] == b"\x01\x80\xc2\x00\x00" and mac[5] < 16
+
+
+PROTOCOLS = {"ipv4": 0x0800, "arp": 0x0806, "ipv6": 0x86DD, "lldp": 0x88CC}
+
+
+def ruled(
+    kind: str, value: str, src: bytes, protocol: bytes, payload: bytes
+) -> tuple[int, int] | None:
+    """The place among the rules of one that fits a frame, None if it does not."""
+    if kind == "mac":
+        prefix, _, bits = value.partition("/")
+        beyond = 48 - int(bits or 48)
+        same = int.from_bytes(src) >> beyond == int(prefix.replace(":", ""), 16) >> beyond
+        return (0, beyond) if same else None
+    if kind == "protocol":
+        number = PROTOCOLS.get(value) or int(value, 16)
+        return (2, 0) if int.from_bytes(protocol) == number else None
+    net = ipaddress.ip_network(value)
+    source = ip_source(int.from_bytes(protocol), payload)
+    if source is None or source.version != net.version or source not in net:
+        return None
+    return 1, -net.prefixlen
+
+
+def ip_source(
+    protocol: int, payload: bytes
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The source of an IP packet, the sender of an ARP one, None of anything else."""
+    if protocol == 0x0800 and len(payload) >= 16:
+        return ipaddress.IPv4Address(payload[12:16])
+    if protocol == 0x0806 and len(payload) >= 18 and payload[:6].hex() == "000108000604":
+        return ipaddress.IPv4Address(payload[14:18])
+    if protocol == 0x86DD and len(payload) >= 24:
+        return ipaddress.IPv6Address(payload[8:24])
+    return None
 
 
 @dataclass
@@ -274,6 +310,8 @@ class Switch:
         self.refresh = refresh
         self.static_move = static_move
         self.watched = False
+        #: (kind, value as it is typed) to VID; see :func:`ruled`.
+        self.vlan_rules: dict[tuple[str, str], int] = {}
         self.now = 0
         self.ports: dict[int, Port] = {}
         self.fdb: dict[tuple[int, bytes], Entry] = {}
@@ -417,10 +455,21 @@ class Switch:
             return "vlan_reserved"
         if port.untagged_only if wire else port.tagged_only:
             return "vlan_type"
-        vid = port.inside(wire) if wire else port.pvid
+        vid = port.inside(wire) if wire else self._of_untagged(port, frame)
         if not vid:
             return "vlan_none"
         return vid if port.has(vid) else "vlan_ingress"
+
+    def _of_untagged(self, port: Port, frame: Frame) -> int:
+        """By the first rule in their order, else the PVID."""
+        at = 16 if self._counting(port, frame) else 12
+        carried = frame.data[at : at + 2], frame.data[at + 2 :]
+        found = [
+            (precedence, vid)
+            for (kind, value), vid in self.vlan_rules.items()
+            if (precedence := ruled(kind, value, frame.src, *carried))
+        ]
+        return min(found)[1] if found else port.pvid
 
     def _to_host(self, vid: int, mac: bytes) -> int:
         """The host's own address stands in the table once and is the host's in all its VLANs."""

@@ -17,7 +17,7 @@ from lib.dataplane import (
     coarse_now,
 )
 from lib.model import DROP, NS, PASS, REDIRECT, Frame, Outcome
-from vnetx import _abi
+from vnetx import _abi, vlan_rule
 
 _TC = {TC_PASS: PASS, TC_DROP: DROP, TC_REDIRECT: REDIRECT}
 _XDP = {XDP_PASS: PASS, XDP_DROP: DROP, XDP_REDIRECT: REDIRECT}
@@ -51,6 +51,13 @@ class Pair:
             ageing_ns=ageing,
             refresh_ns=refresh,
             flags=_abi.SWITCH_FLAGS["static_move"] if static_move else 0,
+        )
+
+    def vlan_rules(self, rules: dict[tuple[str, str], int]) -> None:
+        """(kind, value as it is typed) to VID."""
+        self.model.vlan_rules = rules
+        self.plane.maps.set_vlan_rules(
+            {vlan_rule.PARSERS[kind](value): vid for (kind, value), vid in rules.items()}
         )
 
     def watch(self, on: bool = True) -> None:

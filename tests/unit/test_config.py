@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnetx import config, model
+from vnetx import config, model, vlan_rule
 from vnetx.errors import InvalidValue
 
 FULL = """
@@ -82,8 +82,23 @@ names = st.text("abcxyz0123456789.-_@", min_size=1, max_size=15).filter(
 macs = st.binary(min_size=6, max_size=6).filter(lambda mac: any(mac) and not mac[0] & 1)
 limits = st.integers(0, 1_000_000_000)
 groups = st.integers(0, model.ALL_GROUPS)
+vid_sets = st.sets(st.integers(1, 4094), max_size=5).map(lambda vids: sum(1 << v for v in vids))
+vlans = st.one_of(
+    st.just(model.Vlans()),
+    st.builds(model.Vlans.access, st.integers(1, 4094)),
+    st.builds(model.Vlans.trunk, vid_sets, st.integers(0, 4094)),
+    st.builds(lambda a, b: model.Vlans(a | b, b), vid_sets.filter(bool), st.just(1 << 1)),
+)
+vlan_settings = {
+    "vlans": vlans,
+    "accept": st.sampled_from(model.ACCEPT),
+    "priority": st.integers(0, 7),
+    "vlan_protocol": st.sampled_from(list(model.VLAN_PROTOCOLS)),
+    "vlan_map": st.sampled_from([(), ((10, 110),), ((10, 20), (20, 10))]),
+}
 port_settings = st.builds(
     model.PortSettings,
+    **vlan_settings,
     hook=st.sampled_from(model.HOOKS),
     learning=st.booleans(),
     isolated=st.booleans(),
@@ -92,8 +107,23 @@ port_settings = st.builds(
     storm=st.tuples(limits, limits, limits),
     group_forward=groups,
 )
+rules = st.dictionaries(
+    st.sampled_from(
+        [
+            vlan_rule.parse_mac("02:00:5e:00:00:01"),
+            vlan_rule.parse_mac("02:00:5e:00:00:00/24"),
+            vlan_rule.parse_subnet("192.0.2.0/24"),
+            vlan_rule.parse_subnet("2001:db8::/32"),
+            vlan_rule.parse_protocol("ipv6"),
+            vlan_rule.parse_protocol("0x88b5"),
+        ]
+    ),
+    st.integers(1, 4094),
+)
 switch_settings = st.builds(
     model.SwitchSettings,
+    vlan_aware=st.booleans(),
+    shared_learning=st.booleans(),
     ageing=st.integers(1, 1_000_000),
     group_forward=groups,
     static_move=st.booleans(),
@@ -118,10 +148,35 @@ def test_whatever_is_can_be_exported_and_applied(data: st.DataObject) -> None:
             )
             for mac in sorted(known)
         ]
-        switches[name] = config.Switch(data.draw(switch_settings), mine, tuple(entries))
+        switches[name] = config.Switch(
+            data.draw(switch_settings),
+            mine,
+            tuple(entries),
+            data.draw(st.builds(model.PortSettings, **vlan_settings)),
+            data.draw(rules),
+        )
     document = config.Document(switches)
     assert config.parse(config.dump(document)) == document
     assert config.parse(json.dumps(config.to_plain(document))) == document
+
+
+@pytest.mark.parametrize(
+    "vlans_of",
+    [
+        "ports: {e: {access: 10}}",
+        "ports: {e: {accept: tagged}}",
+        "host: {trunk: all}",
+        "vlan_rules: [{protocol: arp, vlan: 10}]",
+    ],
+)
+def test_the_first_vlan_makes_a_switch_vlan_aware(vlans_of: str) -> None:
+    def aware(text: str) -> bool:
+        return config.parse(switch(text)).switches["a"].settings.vlan_aware
+
+    assert aware(vlans_of)
+    assert aware(f"vlan_aware: on, {vlans_of}")
+    assert not aware(f"vlan_aware: off, {vlans_of}")
+    assert not aware("ports: {e: {access: 1}}")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +239,36 @@ def test_whatever_is_can_be_exported_and_applied(data: st.DataObject) -> None:
             "f.yaml: switches.a.fdb.1.mac",
             "given twice",
             "",
+        ),
+        (
+            switch("vlan_rules: [{vlan: 10}]"),
+            "f.yaml: switches.a.vlan_rules.0",
+            "a VLAN rule: give one of mac, subnet, protocol",
+            "",
+        ),
+        (
+            switch("vlan_rules: [{mac: 02:00:5e:00:00:01, protocol: arp, vlan: 10}]"),
+            "f.yaml: switches.a.vlan_rules.0",
+            "give one of",
+            "",
+        ),
+        (
+            switch("vlan_rules: [{protocol: arp, vlan: 10}, {protocol: 0x0806, vlan: 20}]"),
+            "f.yaml: switches.a",
+            "VLAN rule by protocol arp: is given twice",
+            "",
+        ),
+        (
+            switch("vlan_rules: [{subnet: 192.0.2.1/24, vlan: 10}]"),
+            "f.yaml: switches.a.vlan_rules.0.subnet",
+            "it has bits beyond its length",
+            "write 192.0.2.0/24",
+        ),
+        (
+            switch("vlan_rules: [{net: 192.0.2.0/24, vlan: 10}]"),
+            "f.yaml: switches.a.vlan_rules.0.net",
+            "no such setting",
+            "mac, subnet, protocol, vlan",
         ),
         ("version: 1\nswitches: {a/b: }", "f.yaml: switches.a/b", "not a name", "1 to 15"),
         (

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vnetx import _abi, _bpf, _vlan
+from vnetx import _abi, _bpf, _vlan, vlan_rule
 from vnetx.datapath import load, pins
 from vnetx.datapath.build import Build
 from vnetx.errors import VnetxError, from_os
@@ -45,6 +45,15 @@ def entries_of(row: dict[str, Any], fdb_size: int, max_ports: int) -> int:
     }
     symbol = _abi.ENTRIES.get(row["entries"])
     return sized[symbol] if symbol else int(row["entries"])
+
+
+def _rule_key(match: vlan_rule.Match) -> bytes:
+    return _abi.pack_vlan_rule_key(match.kind, match.prefix, match.length)
+
+
+def _rule_of(key: bytes) -> vlan_rule.Match:
+    kind, prefix, length = _abi.unpack_vlan_rule_key(key)
+    return vlan_rule.Match(kind, -length, prefix)
 
 
 class SwitchMaps:
@@ -367,6 +376,28 @@ class SwitchMaps:
                 _bpf.map_delete(fd, _abi.pack_vlan_mapping_key(index, vid, egress))
         for (vid, egress), other in wanted.items():
             _bpf.map_update(fd, _abi.pack_vlan_mapping_key(index, vid, egress), _U32.pack(other))
+
+    def vlan_rules(self) -> dict[vlan_rule.Match, int]:
+        """The rules that tell the VLAN of frames without one, in the order in which they hold."""
+        items = _bpf.map_items(self.fds["vlan_rules"], *_SIZES["vlan_rules"])
+        found = {_rule_of(key): _U32.unpack(raw)[0] for key, raw in items}
+        return dict(sorted(found.items()))
+
+    def set_vlan_rules(self, rules: vlan_rule.Rules) -> None:
+        """Makes these the rules; where that fails, changes nothing.
+
+        Which kinds there are comes last: a rule is not asked before it is there.
+        """
+        before = self.vlan_rules()
+        with self._changing(lambda: self._write_vlan_rules(before)):
+            self._write_vlan_rules(rules)
+
+    def _write_vlan_rules(self, rules: vlan_rule.Rules) -> None:
+        fd, now = self.fds["vlan_rules"], self.vlan_rules()
+        _bpf.map_delete_keys(fd, [_rule_key(match) for match in now if match not in rules])
+        changed = [(match, vid) for match, vid in rules.items() if now.get(match) != vid]
+        _bpf.map_update_items(fd, [(_rule_key(match), _U32.pack(vid)) for match, vid in changed])
+        self.set_switch(vlan_rules=sum({1 << match.kind for match in rules}))
 
     # ------------------------------------------------------------ devices
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from vnetx import _abi
+from vnetx import _abi, vlan_rule
 from vnetx.config import Document
 from vnetx.datapath import pins
 from vnetx.device import Link
@@ -33,6 +33,7 @@ from vnetx.engine.switches import (
     remove_switch,
     revert,
     set_switch,
+    set_vlan_rules,
     settle_confirmation,
 )
 from vnetx.errors import InvalidValue, VnetxError, from_os
@@ -64,6 +65,8 @@ __all__ = [
     "vlan_add",
     "vlan_del",
     "vlan_import",
+    "vlan_rule_add",
+    "vlan_rule_del",
 ]
 
 OnStep = Callable[[Step], None]
@@ -358,6 +361,42 @@ def vlan_import(wanted: Mapping[str, Vlans]) -> Result:
             except VnetxError as error:
                 session.messages.append(f"{ifname} is left out: {error.why}")
         _change_vlans(session, ports, lambda ifname, _: wanted[ifname])
+        return session.result()
+
+
+def vlan_rule_add(switch: str, rules: vlan_rule.Rules) -> Result:
+    """Tells the VLAN of frames without one by these rules as well; what is given again is changed.
+
+    The switch is VLAN-aware from then on.
+
+    Raises:
+        InvalidValue: more rules than a switch can have.
+        VnetxError: no such switch.
+    """
+    with _session() as session:
+        wanted = vlan_rule.check({**session.maps(switch).vlan_rules(), **rules})
+        become_vlan_aware(session, switch)
+        set_vlan_rules(session, switch, wanted)
+        return session.result()
+
+
+def vlan_rule_del(switch: str, matches: Collection[vlan_rule.Match]) -> Result:
+    """Tells the VLAN of frames without one by these rules no longer.
+
+    Raises:
+        VnetxError: no such switch, or no such rule.
+    """
+    with _session() as session:
+        now = session.maps(switch).vlan_rules()
+        for match in matches:
+            if match not in now:
+                raise VnetxError(
+                    f"deleting the VLAN rule by {match}",
+                    f"switch {switch} has none",
+                    "vnetx vlan rule show",
+                )
+        wanted = {match: vid for match, vid in now.items() if match not in matches}
+        set_vlan_rules(session, switch, wanted)
         return session.result()
 
 

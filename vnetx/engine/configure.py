@@ -11,7 +11,13 @@ from vnetx.datapath.fdb import Fdb
 from vnetx.device import Link
 from vnetx.engine.ports import attach_port, check_attachable, detach_one
 from vnetx.engine.session import Session
-from vnetx.engine.switches import check_fixed, complete_switch, make_switch, set_switch
+from vnetx.engine.switches import (
+    check_fixed,
+    complete_switch,
+    make_switch,
+    set_switch,
+    set_vlan_rules,
+)
 from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
@@ -54,6 +60,7 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     for ifindex in sorted(set(maps.undo()) - keep):
         detach_one(session, name, ifindex)
     _apply_host(session, name, wanted)
+    set_vlan_rules(session, name, wanted.vlan_rules)
     used = set(maps.ports())
     for ifname, link in links.items():
         if link:
@@ -93,6 +100,8 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
         desired = PortDesired(settings, hook, free, twin, vlan_aware=wanted.settings.vlan_aware)
         session.executor.run(plan_port(name, desired, seen))
         free += 2 if twin else 1
+    for match, vid in wanted.vlan_rules.items():
+        session.executor.done.append(f"VLAN {vid} by {match}")
     for entry in wanted.fdb:
         session.executor.done.append(_static_text(entry))
 

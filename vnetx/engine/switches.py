@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vnetx import _abi, _bpf, netns
+from vnetx import _abi, _bpf, netns, vlan_rule
 from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, domains
 from vnetx.datapath.maps import SwitchMaps
@@ -275,6 +275,21 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
     )
     # last: as long as it does not say so, the same command has something to do
     maps.set_meta(mac=mac, ageing_s=after.ageing, group_forward=after.group_forward)
+
+
+def set_vlan_rules(session: Session, name: str, wanted: vlan_rule.Rules) -> None:
+    """Makes `wanted` the rules by which the switch tells the VLAN of frames without one."""
+    maps = session.maps(name)
+    before = maps.vlan_rules()
+    for match in sorted({*before, *wanted}):
+        if match not in wanted:
+            session.executor.done.append(f"no VLAN by {match} any more")
+        elif before.get(match) != wanted[match]:
+            session.executor.done.append(f"VLAN {wanted[match]} by {match}")
+    if session.executor.rehearsing:
+        return
+    session.if_it_fails(maps.set_vlan_rules, before)
+    maps.set_vlan_rules(wanted)
 
 
 def become_vlan_aware(session: Session, name: str) -> None:

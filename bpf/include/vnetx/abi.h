@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 2
+#define VNETX_ABI_VERSION 3
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -27,6 +27,9 @@
 #define VNETX_VID_MASK 0x0fff
 #define VNETX_VID_RESERVED 0x0fff
 #define VNETX_VID_WORDS (VNETX_VIDS / 64)
+
+/* Most rules by which a switch tells the VLAN of frames without one. */
+#define VNETX_VLAN_RULES_MAX 65536
 
 /* Ports that one run of the flood program serves before it calls itself. */
 #ifndef VNETX_FLOOD_CHUNK
@@ -76,6 +79,7 @@ enum vnetx_map_id {
 	VNETX_MAP_VLANS,
 	VNETX_MAP_VLAN_STATS,
 	VNETX_MAP_VLAN_MAPPING,
+	VNETX_MAP_VLAN_RULES,
 };
 
 /* Slots of the program array. */
@@ -110,7 +114,8 @@ struct vnetx_switch {
 	__u32 port_slots;
 	/* Ports with a native XDP program; below two, XDP has nowhere to send. */
 	__u32 xdp_ports;
-	__u32 pad;
+	/* Bit n: there are VLAN rules of the kind n. */
+	__u32 vlan_rules;
 };
 _Static_assert(sizeof(struct vnetx_switch) == 40, "vnetx_switch");
 
@@ -326,6 +331,27 @@ struct vnetx_vlan_mapping_key {
 };
 _Static_assert(sizeof(struct vnetx_vlan_mapping_key) == 8, "vnetx_vlan_mapping_key");
 
+/* What a VLAN rule looks at, in the order in which they are asked. */
+enum vnetx_vlan_rule_kind {
+	/* The source address. */
+	VNETX_VLAN_RULE_MAC,
+	/* The IP source address, in ARP the sender's. */
+	VNETX_VLAN_RULE_IPV4,
+	VNETX_VLAN_RULE_IPV6,
+	/* The EtherType. */
+	VNETX_VLAN_RULE_PROTOCOL,
+};
+
+/* Which frames without a VLAN of their own are of the one that is the value (a VID). */
+struct vnetx_vlan_rule_key {
+	/* Bits of what follows that have to be the same: those of `kind`, and of a prefix. */
+	__u32 prefix_len;
+	__u32 kind;
+	/* In network byte order; what the kind does not need is 0. */
+	__u8 data[16];
+};
+_Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
+
 /*
  * Why a frame was dropped, and (from VNETX_NOTICE_FIRST on) what else is worth
  * counting of a frame that went on.  X(name in C, name in the CLI, sentence)
@@ -503,7 +529,9 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 	X(VLANS, "vlans", HASH, __u32, struct vnetx_vlan, VNETX_VIDS, BPF_F_NO_PREALLOC)           \
 	X(VLAN_STATS, "vlan_stats", PERCPU_ARRAY, __u32, struct vnetx_vlan_stats, VNETX_VIDS, 0)   \
 	X(VLAN_MAPPING, "vlan_mapping", HASH, struct vnetx_vlan_mapping_key, __u32,                \
-	  2 * VNETX_VIDS, BPF_F_NO_PREALLOC)
+	  2 * VNETX_VIDS, BPF_F_NO_PREALLOC)                                                       \
+	X(VLAN_RULES, "vlan_rules", LPM_TRIE, struct vnetx_vlan_rule_key, __u32,                   \
+	  VNETX_VLAN_RULES_MAX, BPF_F_NO_PREALLOC)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
