@@ -107,6 +107,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
+        VNETX_NETNS_LEN
         VNETX_VLAN_RULE_MAC
         VNETX_VLAN_RULE_IPV4
         VNETX_VLAN_RULE_IPV6
@@ -141,6 +142,7 @@ MAX_PORTS = VNETX_MAX_PORTS
 FLOWS = VNETX_FLOWS
 VIDS = VNETX_VIDS
 VLAN_RULES_MAX = VNETX_VLAN_RULES_MAX
+NETNS_LEN = VNETX_NETNS_LEN
 FDB_DEFAULT = VNETX_FDB_DEFAULT
 FDB_MAX = VNETX_FDB_MAX
 AGEING_DEFAULT = VNETX_AGEING_DEFAULT
@@ -215,6 +217,8 @@ ctypedef fused record:
     vnetx_vlan_stats
     vnetx_vlan_mapping_key
     vnetx_vlan_rule_key
+    vnetx_interface_key
+    vnetx_interface
     vnetx_reason_key
     vnetx_fdb_key
     vnetx_fdb_entry
@@ -232,6 +236,15 @@ cdef int load(record *out, bytes raw) except -1:
 
 cdef bytes dump(record *value):
     return (<const char *>value)[:sizeof(value[0])]
+
+
+cdef int put_text(char *to, size_t size, str text) except -1:
+    """Text with a zero behind it."""
+    cdef bytes encoded = text.encode()
+    if <size_t>len(encoded) >= size:
+        raise ValueError(f"{text}: longer than {size - 1} bytes")
+    memcpy(to, <const char *>encoded, len(encoded))
+    return 0
 
 
 def unpack_switch(bytes raw):
@@ -456,11 +469,8 @@ def pack_meta(str name, uint64_t netns_cookie, uint64_t netns_inode, uint64_t co
               uint32_t host_port_ifindex, int group_forward, bytes mac, uint64_t build,
               uint32_t ageing_s):
     cdef vnetx_meta value
-    cdef bytes encoded = name.encode()
     memset(&value, 0, sizeof(value))
-    if len(encoded) >= sizeof(value.name):
-        raise ValueError(f"{name}: longer than an interface name")
-    memcpy(value.name, <const char *>encoded, len(encoded))
+    put_text(value.name, sizeof(value.name), name)
     value.netns_cookie = netns_cookie
     value.netns_inode = netns_inode
     value.confirm_deadline_ns = confirm_deadline_ns
@@ -473,6 +483,38 @@ def pack_meta(str name, uint64_t netns_cookie, uint64_t netns_inode, uint64_t co
     value.build = build
     value.ageing_s = ageing_s
     return dump(&value)
+
+
+def pack_interface_key(str name):
+    cdef vnetx_interface_key value
+    memset(&value, 0, sizeof(value))
+    put_text(value.name, sizeof(value.name), name)
+    return dump(&value)
+
+
+def unpack_interface_key(bytes raw):
+    """Return the name."""
+    cdef vnetx_interface_key value
+    load(&value, raw)
+    return bytes(value.name).decode()
+
+
+def pack_interface(uint32_t ifindex, int vid, bytes mac not None, str netns):
+    cdef vnetx_interface value
+    memset(&value, 0, sizeof(value))
+    value.ifindex = ifindex
+    value.vid = vid
+    memcpy(value.mac, <const char *>mac, 6)
+    put_text(value.netns, sizeof(value.netns), netns)
+    return dump(&value)
+
+
+def unpack_interface(bytes raw):
+    """mac is bytes, netns str."""
+    cdef vnetx_interface value
+    load(&value, raw)
+    return {"ifindex": value.ifindex, "vid": value.vid,
+            "mac": (<const char *>value.mac)[:6], "netns": bytes(value.netns).decode()}
 
 
 def unpack_undo(bytes raw):

@@ -90,6 +90,15 @@ cdef extern from "vnetx/abi.h" nogil:
         uint32_t kind
         uint8_t data[16]
 
+    struct vnetx_interface_key:
+        char name[16]
+
+    struct vnetx_interface:
+        uint32_t ifindex
+        uint16_t vid
+        uint8_t mac[6]
+        char netns[108]
+
     struct vnetx_reason_key:
         uint32_t port
         uint32_t reason

@@ -48,20 +48,21 @@ class StaticEntry:
 
 @dataclass(frozen=True)
 class Switch:
-    """A switch, its ports by name of the interface, its static FDB entries, the VLANs of its host
-    port, and the rules that tell the VLAN of frames without one."""
+    """A switch: settings, ports by name of the device, static FDB entries, VLANs of the host port,
+    rules that tell the VLAN of frames without one, and interfaces in VLANs by name."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
     fdb: Sequence[StaticEntry] = ()
     host: model.PortSettings = field(default_factory=model.PortSettings)
     vlan_rules: vlan_rule.Rules = field(default_factory=dict)
+    interfaces: Mapping[str, model.VlanInterface] = field(default_factory=dict)
 
     @property
     def has_vlans(self) -> bool:
         """Whether something is set that only a VLAN-aware switch heeds."""
         ports = (self.host, *self.ports.values())
-        return bool(self.vlan_rules) or any(port.has_vlans for port in ports)
+        return bool(self.vlan_rules or self.interfaces) or any(port.has_vlans for port in ports)
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,25 @@ def parse(text: str, source: str = "configuration") -> Document:
 
 
 def document_of(
-    views: Iterable[SwitchView], fdb: Mapping[str, Sequence[StaticEntry]] | None = None
+    views: Iterable[SwitchView],
+    fdb: Mapping[str, Sequence[StaticEntry]] | None = None,
+    interfaces: Mapping[str, Mapping[str, model.VlanInterface]] | None = None,
 ) -> Document:
-    """What is, as a document: the switches as observed, and their static entries by switch."""
+    """What is, as a document: the switches as observed, and by switch their static entries and
+    their interfaces in VLANs."""
     return Document(
         {
             view.name: Switch(
                 view.settings,
-                {port.ifname: port.settings for port in view.ports if port.ifname},
+                {
+                    port.ifname: port.settings
+                    for port in view.ports
+                    if port.ifname and not port.interface
+                },
                 (fdb or {}).get(view.name, ()),
                 view.host_settings,
                 view.vlan_rules,
+                (interfaces or {}).get(view.name, {}),
             )
             for view in views
         }
@@ -133,6 +142,15 @@ def _switch(switch: Switch) -> dict[str, Any]:
             {match.words[0]: match.words[1], "vlan": vid}
             for match, vid in sorted(switch.vlan_rules.items())
         ]
+    if switch.interfaces:
+        plain["interfaces"] = {
+            name: {
+                "vlan": each.vid,
+                **({"ip": list(each.addresses)} if each.addresses else {}),
+                **({"netns": each.netns} if each.netns else {}),
+            }
+            for name, each in sorted(switch.interfaces.items())
+        }
     if switch.ports:
         plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
     if switch.fdb:
@@ -201,6 +219,15 @@ def check(document: Document, source: str) -> Document:
                     "an interface can be in one switch only",
                 )
             owner[port] = name
+        for interface in switch.interfaces:
+            if interface in {*owner, *document.switches}:
+                of = owner.get(interface, interface)
+                raise InvalidValue(
+                    f"{at}.interfaces.{interface}",
+                    f"an interface of that name is switch {of}'s already",
+                    "give it another name",
+                )
+            owner[interface] = name
         seen = set()
         for number, entry in enumerate(switch.fdb):
             if entry.port not in switch.ports:

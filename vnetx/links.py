@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +128,46 @@ class Links:
         self._ipr.link("set", index=ifindex, flags=_IFF_PROMISC if on else 0, mask=_IFF_PROMISC)
 
     @_as_os_error()
-    def add_veth(self, name: str, peer: str, mac: bytes, alias: str) -> None:
-        """Makes a veth pair, both ends up."""
-        self._ipr.link(
-            "add",
-            ifname=name,
-            kind="veth",
-            address=mac.hex(":"),
-            peer={"ifname": peer},
-        )
-        for end in (name, peer):
-            index = socket.if_nametoindex(end)
-            self._ipr.link("set", index=index, ifalias=alias)
-            self._ipr.link("set", index=index, state="up")
+    def add_veth(self, name: str, outer: str, mac: bytes, netns_fd: int | None = None) -> None:
+        """Makes a veth pair, of which `name` has the address, and may be in another namespace."""
+        peer: dict[str, Any] = {"ifname": name, "address": mac.hex(":")}
+        if netns_fd is not None:
+            peer["net_ns_fd"] = netns_fd
+        self._ipr.link("add", ifname=outer, kind="veth", peer=peer)
+
+    @_as_os_error()
+    def raise_up(self, ifindex: int, alias: str) -> None:
+        """Tells in the device's alias what it is, and sets it up."""
+        self._ipr.link("set", index=ifindex, ifalias=alias)
+        self._ipr.link("set", index=ifindex, state="up")
+
+    def addresses(self, ifindex: int) -> set[str]:
+        """The addresses of a device with their lengths; IPv6's own link-local ones are left out."""
+        messages = self._ipr.get_addr(index=ifindex)
+        return {
+            f"{m.get('IFA_LOCAL') or m.get('IFA_ADDRESS')}/{m['prefixlen']}"
+            for m in messages
+            if m["index"] == ifindex and m["scope"] != 253
+        }
+
+    @_as_os_error()
+    def set_addresses(self, ifindex: int, wanted: Collection[str]) -> None:
+        """Gives a device these addresses, and no others but link-local ones."""
+        now = self.addresses(ifindex)
+        for verb, addresses in (("del", now - set(wanted)), ("add", set(wanted) - now)):
+            for address in sorted(addresses):
+                host, _, length = address.partition("/")
+                try:
+                    self._ipr.addr(verb, index=ifindex, address=host, prefixlen=int(length))
+                except NetlinkError as error:
+                    if error.code != errno.EACCES or ":" not in host:
+                        raise
+                    name = self.name_of(ifindex)
+                    raise VnetxError(
+                        f"address {address}",
+                        f"IPv6 is off on {name}",
+                        f"sysctl net.ipv6.conf.{str(name).replace('.', '/')}.disable_ipv6=0",
+                    ) from error
 
     @_as_os_error()
     def set_mac(self, ifindex: int, mac: bytes) -> None:

@@ -5,6 +5,7 @@ The names of settings are those of the command line with ``_`` for ``-``.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -62,19 +63,32 @@ def check_station_mac(mac: bytes) -> bytes:
     return mac
 
 
-def check_switch_name(name: str) -> str:
-    """A switch is named as an interface is (its host port carries the name).
+def check_interface_name(name: str, kind: str = "interface") -> str:
+    """A name that an interface can have.
+
+    Args:
+        name: the name.
+        kind: what it is the name of, for errors.
 
     Raises:
         InvalidValue: longer than 15 bytes, empty, or with ``/``, ``:`` or white space.
     """
     if not _IFNAME.fullmatch(name) or len(name.encode()) > 15 or name in (".", ".."):
         raise InvalidValue(
-            f"switch name '{name}'",
+            f"{kind} name '{name}'",
             "not a name that an interface can have",
             "1 to 15 characters without '/', ':' and white space",
         )
     return name
+
+
+def check_switch_name(name: str) -> str:
+    """A switch is named as an interface is (its host port carries the name).
+
+    Raises:
+        InvalidValue: as :func:`check_interface_name`.
+    """
+    return check_interface_name(name, "switch")
 
 
 def parse_groups(text: str) -> int:
@@ -308,6 +322,45 @@ def make_vlans(
         bare = untagged or 0
         return Vlans((trunk or 0) & ~bare | bare, bare, pvid or 0)
     return None if trunk is None else Vlans.trunk(trunk, native or 0)
+
+
+@dataclass(frozen=True)
+class VlanInterface:
+    """An interface of the host, or of another network namespace, in a VLAN of a switch.
+
+    Attributes:
+        vid: the VLAN.
+        addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
+        netns: name of, or path to, the namespace; None for that of the switch.
+    """
+
+    vid: int
+    addresses: tuple[str, ...] = ()
+    netns: str | None = None
+
+    def __post_init__(self) -> None:
+        check_vid(self.vid)
+        object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
+        if self.netns is not None and not 0 < len(self.netns.encode()) < _abi.NETNS_LEN:
+            raise InvalidValue(
+                f"network namespace '{self.netns}'", f"not of 1 to {_abi.NETNS_LEN - 1} bytes"
+            )
+
+
+def parse_address(text: str) -> str:
+    """An IPv4 or IPv6 address of an interface with its length, in the canonical form.
+
+    Raises:
+        InvalidValue: it is none, or has no length.
+    """
+    try:
+        if "/" not in text:
+            raise ValueError
+        return str(ipaddress.ip_interface(text))
+    except ValueError:
+        raise InvalidValue(
+            f"address '{text}'", "not an address with a length", "write 192.0.2.1/24"
+        ) from None
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from vnetx.errors import from_os
+from vnetx.errors import VnetxError, from_os
 
 #: Where ip-netns(8) keeps the named ones.
 NAMED = Path("/run/netns")
@@ -29,6 +30,25 @@ def enter(fd: int, kind: int = CLONE_NEWNET) -> None:
         raise OSError(code, os.strerror(code))
 
 
+@contextlib.contextmanager
+def inside(name: str | None) -> Iterator[None]:
+    """This thread is in a namespace as :func:`set_namespace` knows it, and back afterwards; in its
+    own for None.
+
+    Raises:
+        VnetxError: as :func:`set_namespace`.
+    """
+    if name is None:
+        yield
+        return
+    with open("/proc/thread-self/ns/net") as before:
+        set_namespace(name)
+        try:
+            yield
+        finally:
+            enter(before.fileno())
+
+
 def set_namespace(name: str) -> None:
     """Moves this process into a named network namespace, as ``ip -n`` does.
 
@@ -38,14 +58,33 @@ def set_namespace(name: str) -> None:
     Raises:
         VnetxError: there is none of this name, or no privilege to enter it.
     """
+    with opened(name) as fd:
+        try:
+            enter(fd)
+        except OSError as error:
+            raise _told(name, error) from error
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[int]:
+    """A descriptor of a namespace as :func:`set_namespace` knows it.
+
+    Raises:
+        VnetxError: there is none of this name.
+    """
     path = Path(name) if "/" in name else NAMED / name
     try:
-        with path.open() as file:
-            enter(file.fileno())
+        file = path.open()
     except OSError as error:
-        missing = error.errno in (errno.ENOENT, errno.EINVAL, errno.EISDIR)
-        remedy = "'ip netns list' shows those that exist" if missing else ""
-        raise from_os(f"network namespace {name}", error, remedy) from error
+        raise _told(name, error) from error
+    with file:
+        yield file.fileno()
+
+
+def _told(name: str, error: OSError) -> VnetxError:
+    missing = error.errno in (errno.ENOENT, errno.EINVAL, errno.EISDIR)
+    remedy = "'ip netns list' shows those that exist" if missing else ""
+    return from_os(f"network namespace {name}", error, remedy)
 
 
 def names() -> list[str]:

@@ -269,7 +269,8 @@ def _plan_present(
             continue
         if now is None:
             steps.append(Step("reset_port", (switch, index), f"clear slot {index}"))
-        steps.extend(_vlan_steps(switch, desired, name, index, sets, mapping))
+        vlans = _vlan_steps(switch, desired, name, index, sets, mapping)
+        steps.extend(vlans if now else ())
         if (
             desired.hook == "xdp"
             and index == desired.index
@@ -278,6 +279,8 @@ def _plan_present(
             steps.append(Step("set_devmap", (switch, index, ifindex), f"XDP may send to {name}"))
         if now is None or any(now[key] != value for key, value in values.items()):
             steps.append(Step("write_port", (switch, index, values), f"{name} is {what}"))
+        # what a slot has of VLANs without being a port, nobody would find
+        steps.extend(() if now else vlans)
     local = local_address(desired, link)
     if local and not observed.has_local:
         steps.append(

@@ -73,6 +73,7 @@ _Groups = Annotated[int, _checked(model.parse_groups)]
 _SwitchName = Annotated[str, _checked(model.check_switch_name)]
 _Vids = Annotated[int, _checked(model.parse_vids)]
 _Vid = Annotated[int, Field(ge=model.FIRST_VID, le=model.LAST_VID)]
+_Address = Annotated[str, _checked(model.parse_address)]
 _Interface = Annotated[str, Field(min_length=1, max_length=15)]
 
 
@@ -188,6 +189,20 @@ class _Rule(_Part):
         return match
 
 
+class _VlanInterface(_Part):
+    vlan: _Vid
+    ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
+    netns: str | None = None
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> _VlanInterface:
+        _made(self.interface)
+        return self
+
+    def interface(self) -> model.VlanInterface:
+        return model.VlanInterface(self.vlan, tuple(self.ip), self.netns)
+
+
 class _Switch(_Part):
     ageing: int = 0
     group_forward: _Groups = 0
@@ -199,6 +214,9 @@ class _Switch(_Part):
     host_port: bool = True
     mac: _Mac | None = None
     vlan_rules: Annotated[list[_Rule], _empty_is(list)] = Field(default_factory=list)
+    interfaces: Annotated[dict[_Interface, _VlanInterface], _empty_is(dict)] = Field(
+        default_factory=dict
+    )
     host: Annotated[_Host, _empty_is(dict)] = Field(default_factory=_Host)
     ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
         default_factory=dict
@@ -221,7 +239,7 @@ class _Switch(_Part):
 
     def settings(self) -> model.SwitchSettings:
         """Only what the document gives: the defaults are the model's."""
-        given = self.model_fields_set - {"ports", "fdb", "host", "vlan_rules"}
+        given = self.model_fields_set - {"ports", "fdb", "host", "vlan_rules", "interfaces"}
         given -= {"vlan_aware"} if self.vlan_aware is None else set()
         return model.SwitchSettings(**{name: getattr(self, name) for name in given})
 
@@ -233,6 +251,7 @@ class _Switch(_Part):
             tuple(entry.entry() for entry in self.fdb),
             self.host.settings(),
             self.rules(),
+            {name: each.interface() for name, each in self.interfaces.items()},
         )
         if self.vlan_aware is not None or not switch.has_vlans:
             return switch
@@ -317,7 +336,13 @@ def _version_is(error: Any) -> str:
 
 def _known(path: list[str]) -> list[str]:
     """The settings that may stand at a place."""
-    inner = _Port if "ports" in path else _Rule if "vlan_rules" in path else _Entry
+    kinds: dict[str, type[_Part]] = {
+        "ports": _Port,
+        "vlan_rules": _Rule,
+        "interfaces": _VlanInterface,
+        "fdb": _Entry,
+    }
+    inner = next((part for name, part in kinds.items() if path[2:3] == [name]), _Entry)
     third = {3: _Host} if path[-1:] == ["host"] else {}
     parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm, **third}
     part = parts[len(path)]

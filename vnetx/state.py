@@ -45,6 +45,7 @@ class PortView:
         stats: counters of :class:`vnetx_port_stats`, and by name `drops` and `notices`.
         host: the same of the host side, None for a device without host traffic.
         learned: addresses learned behind it.
+        interface: the one in a VLAN whose other end it is, if it is.
     """
 
     ifname: str | None
@@ -60,6 +61,7 @@ class PortView:
     learned: int
     unconfirmed: bool
     vlan_aware: bool
+    interface: str | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class SwitchView:
         host_stats: counters of the host port.
         host_settings: its VLANs.
         vlan_rules: by which the VLAN of frames without one is told, in the order of precedence.
+        interfaces: the ``struct vnetx_interface`` of its interfaces in VLANs, by name.
         implicit: made by the first attach, goes with the last port.
         fdb_full: addresses that were not learned because the FDB was full.
         unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.
@@ -100,6 +103,7 @@ class SwitchView:
     host_stats: dict[str, Any] | None
     host_settings: PortSettings
     vlan_rules: Rules
+    interfaces: dict[str, dict[str, Any]]
     fdb_size: int
     implicit: bool
     fdb_full: int
@@ -181,7 +185,8 @@ def view(maps: SwitchMaps) -> SwitchView:
     meta, switch, state = maps.meta(), maps.switch(), maps.switch_state()
     settings = settings_of(maps)
     ports, undo, reasons = maps.ports(), maps.undo(), maps.reasons()
-    mappings = maps.vlan_mappings()
+    mappings, interfaces = maps.vlan_mappings(), maps.interfaces()
+    owners = {record["ifindex"]: name for name, record in interfaces.items()}
     views = []
     host_stats, host_settings = None, PortSettings()
     for index, port in sorted(ports.items()):
@@ -211,6 +216,7 @@ def view(maps: SwitchMaps) -> SwitchView:
                 learned=maps.port_state(index)["learned"],
                 unconfirmed=bool(record["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
                 vlan_aware=settings.vlan_aware,
+                interface=owners.get(port["ifindex"]),
             )
         )
     deadline = meta["confirm_deadline_ns"]
@@ -224,6 +230,7 @@ def view(maps: SwitchMaps) -> SwitchView:
         host_stats=host_stats,
         host_settings=host_settings,
         vlan_rules=maps.vlan_rules(),
+        interfaces=interfaces,
         fdb_size=meta["fdb_size"],
         implicit=bool(switch["flags"] & _abi.SWITCH_FLAGS["implicit"]),
         fdb_full=state["fdb_full"],

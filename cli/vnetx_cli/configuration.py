@@ -45,7 +45,12 @@ def export(context: Context, /) -> None:
     """
     from vnetx import config, state
 
-    document = config.document_of(state.switches(), state.static_entries())
+    views, interfaces = state.switches(), {}
+    if any(view.interfaces for view in views):
+        from vnetx import engine
+
+        interfaces = engine.interfaces()
+    document = config.document_of(views, state.static_entries(), interfaces)
     if context.json:
         print_json(config.to_plain(document))
     else:

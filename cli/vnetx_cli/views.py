@@ -73,8 +73,20 @@ def port(view: PortView) -> dict[str, Any]:
         "notices": notices,
         "host": view.host,
         "learned": view.learned,
+        "interface": view.interface,
         "unconfirmed": view.unconfirmed,
         "settings": port_settings(view.settings),
+    }
+
+
+def interface(switch: str, name: str, own: model.VlanInterface) -> dict[str, Any]:
+    """An interface in a VLAN as `vlan interface show` has it."""
+    return {
+        "name": name,
+        "switch": switch,
+        "vlan": own.vid,
+        "netns": own.netns,
+        "addresses": list(own.addresses),
     }
 
 

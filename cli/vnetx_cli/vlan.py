@@ -10,6 +10,7 @@ import click
 
 from vnetx import model, vlan_rule
 from vnetx.errors import InvalidValue
+from vnetx_cli import views
 from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
 from vnetx_cli.params import INTERFACE, MATCHES, SWITCH, VID, VIDS
 
@@ -21,8 +22,10 @@ _PORTS = click.option(
     type=INTERFACE,
     metavar="IFACE",
     multiple=True,
-    required=True,
     help="The port; a switch's name is its host port. Can be repeated.",
+)
+_SWITCH = click.option(
+    "--switch", type=SWITCH, metavar="NAME", help="The switch.", default=model.DEFAULT_SWITCH
 )
 
 
@@ -55,13 +58,24 @@ def add(context: Context, /, vids: int, ports: tuple[str, ...], untagged: bool, 
 @vlan.command("del")
 @click.argument("vids", type=VIDS, metavar="VIDS")
 @_PORTS
+@_SWITCH
+@click.option("--force", is_flag=True, help="Cut off what uses the VLANs.")
 @common_options
 @pass_context
-def delete(context: Context, /, vids: int, ports: tuple[str, ...]) -> None:
-    """Take ports out of VLANs."""
+def delete(
+    context: Context, /, vids: int, ports: tuple[str, ...], switch: str, force: bool
+) -> None:
+    """Take ports out of VLANs; without --port, end the VLANs of a switch.
+
+    What uses a VLAN (ports, interfaces, rules) is listed then, and nothing changed; --force takes
+    the ports out of it and deletes its interfaces and rules.
+    """
     from vnetx import engine
 
-    print_result(context, engine.vlan_del(vids, ports))
+    if ports:
+        print_result(context, engine.vlan_del(vids, ports))
+    else:
+        print_result(context, engine.vlan_end(vids, switch, force=force))
 
 
 @vlan.command("map")
@@ -133,11 +147,6 @@ def rule() -> None:
     holds on every port, so that a host keeps its VLAN wherever it is plugged in; the port has to be
     in that VLAN.
     """
-
-
-_SWITCH = click.option(
-    "--switch", type=SWITCH, metavar="NAME", help="The switch.", default=model.DEFAULT_SWITCH
-)
 
 
 def _matches(function: _Command) -> _Command:
@@ -212,6 +221,101 @@ def rule_show(context: Context, /, switch: str | None) -> None:
     table.show(
         headings, [tuple(each[name] for name in headings) for each in found], right=("vlan",)
     )
+
+
+class _InterfaceGroup(click.Group):
+    """``vlan interface VID`` is ``vlan interface add VID``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, ["add", *args] if args[0].isdecimal() else args)
+
+
+@vlan.group(cls=_InterfaceGroup)
+def interface() -> None:
+    """Interfaces of this host in VLANs: 'vnetx vlan interface 10 --ip 192.0.2.1/24'.
+
+    Each is a veth pair, one end an access port of the switch; no module of the kernel is needed.
+    With net.ipv4.ip_forward (or net.ipv6.conf.all.forwarding) the host routes between them.
+    """
+
+
+@interface.command("add")
+@click.argument("vid", type=VID, metavar="VID")
+@click.option(
+    "--ip",
+    "addresses",
+    metavar="ADDR/LEN",
+    multiple=True,
+    help="An IPv4 or IPv6 address of it. Can be repeated.",
+)
+@click.option("--name", metavar="NAME", help="Its name; SWITCH.VID or NIC.VID if not given.")
+@click.option(
+    "--to-netns", "netns", metavar="NETNS", help="Put it into this network namespace (or path)."
+)
+@click.option(
+    "--dev",
+    type=INTERFACE,
+    metavar="NIC",
+    help="This device carries the VLAN with tags; it is attached if it is no port yet.",
+)
+@click.option(
+    "--switch",
+    type=SWITCH,
+    metavar="NAME",
+    help=f"The switch; that of --dev, or {model.DEFAULT_SWITCH}.",
+)
+@common_options
+@pass_context
+def interface_add(
+    context: Context,
+    /,
+    vid: int,
+    addresses: tuple[str, ...],
+    netns: str | None,
+    **which: str | None,
+) -> None:
+    """Make an interface in VLAN VID, or give one that is there more addresses."""
+    wanted = model.VlanInterface(vid, addresses, netns)
+    from vnetx import engine
+
+    print_result(context, engine.vlan_interface_add(wanted, **which))
+
+
+@interface.command("del")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@common_options
+@pass_context
+def interface_delete(context: Context, /, names: tuple[str, ...]) -> None:
+    """Delete interfaces."""
+    from vnetx import engine
+
+    print_result(context, engine.vlan_interface_del(names))
+
+
+@interface.command("show")
+@common_options
+@pass_context
+def interface_show(context: Context, /) -> None:
+    """Show the interfaces and their addresses."""
+    from vnetx import engine
+    from vnetx_cli import table
+
+    found = [
+        (switch, name, each)
+        for switch, interfaces in engine.interfaces().items()
+        for name, each in interfaces.items()
+    ]
+    if context.json:
+        print_json([views.interface(*each) for each in found])
+        return
+    headings = ("name", "switch", "vlan", "netns", "addresses")
+    rows = [
+        (name, switch, each.vid, each.netns, " ".join(each.addresses) or None)
+        for switch, name, each in found
+    ]
+    table.show(headings, rows, right=("vlan",))
 
 
 @vlan.command("import")

@@ -23,7 +23,7 @@ from vnetx import _abi, _bpf, _vlan, engine, links, state
 from vnetx.datapath import pins
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import SwitchSettings, Vlans, parse_vids
+from vnetx.model import SwitchSettings, VlanInterface, Vlans, parse_vids
 from vnetx.plan import Step
 from vnetx.vlan_rule import parse_mac, parse_subnet
 
@@ -74,7 +74,7 @@ def instrument(interrupt: Interrupt) -> None:
     class Netlink(links.IPRoute):  # type: ignore[misc]
         def __getattr__(self, name: str) -> Any:
             plain = super().__getattr__(name)
-            if name not in ("link", "tc"):
+            if name not in ("link", "tc", "addr"):
                 return plain
 
             def wrapped(command: str, *args: Any, **kw: Any) -> Any:
@@ -174,6 +174,11 @@ def in_br0(*names: str, **kw: Any) -> Callable[[], Any]:
     return work
 
 
+def with_interface() -> Any:
+    in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)})()
+    return engine.vlan_interface_add(VlanInterface(30, ("198.51.100.1/24",)), switch="br0")
+
+
 _OTHER = Vlans.trunk(parse_vids("20-22,120"), native=5)
 
 SCENARIOS = {
@@ -209,6 +214,10 @@ SCENARIOS = {
         lambda: engine.switch_set("br0", ageing=7, mac=b"\x02\0\x5e\0\0\x07", group_forward=1),
         in_br0("p1", "p3", hook="tc"),
     ),
+    "attach into a vlan": Scenario(
+        attach("p1", switch="br0", hook="tc", settings={"vlans": Vlans.access(10)}),
+        in_br0("p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
     "first vlan": Scenario(
         lambda: engine.vlan_add(1 << 10, ["p1", "br0"], untagged=True, pvid=True),
         in_br0("p1", "p3", hook="tc"),
@@ -220,6 +229,16 @@ SCENARIOS = {
     "vlans no more": Scenario(
         lambda: engine.switch_set("br0", vlan_aware=False),
         in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
+    "vlan interface": Scenario(
+        lambda: engine.vlan_interface_add(
+            VlanInterface(30, ("198.51.100.1/24", "203.0.113.1/24")), dev="p3"
+        ),
+        in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
+    ),
+    "other vlan interface": Scenario(
+        lambda: engine.vlan_interface_del(["br0.30"]),
+        with_interface,
     ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(

@@ -323,12 +323,12 @@ class SwitchMaps:
         """Around what changes several elements: all of them or, by `undo`, none."""
         try:
             yield
+            self.advance_epoch()
         except OSError:
             with contextlib.suppress(OSError):
                 undo()
+                self.advance_epoch()
             raise
-        finally:
-            self.advance_epoch()
 
     def vlan_ports(self, vid: int) -> tuple[int, int]:
         """The ports of a VLAN, and those that get its frames untagged: bit n is the index n."""
@@ -398,6 +398,21 @@ class SwitchMaps:
         changed = [(match, vid) for match, vid in rules.items() if now.get(match) != vid]
         _bpf.map_update_items(fd, [(_rule_key(match), _U32.pack(vid)) for match, vid in changed])
         self.set_switch(vlan_rules=sum({1 << match.kind for match in rules}))
+
+    # ------------------------------------------------------------ interfaces
+
+    def interfaces(self) -> dict[str, dict[str, Any]]:
+        """The ``struct vnetx_interface`` of each interface in a VLAN, by name."""
+        items = _bpf.map_items(self.fds["interfaces"], *_SIZES["interfaces"])
+        found = {_abi.unpack_interface_key(key): _abi.unpack_interface(raw) for key, raw in items}
+        return dict(sorted(found.items()))
+
+    def set_interface(self, name: str, **values: Any) -> None:
+        key = _abi.pack_interface_key(name)
+        _bpf.map_update(self.fds["interfaces"], key, _abi.pack_interface(**values))
+
+    def delete_interface(self, name: str) -> None:
+        _bpf.map_delete(self.fds["interfaces"], _abi.pack_interface_key(name))
 
     # ------------------------------------------------------------ devices
 

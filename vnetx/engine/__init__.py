@@ -12,15 +12,23 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from vnetx import _abi, vlan_rule
+from vnetx import _abi, model, vlan_rule
 from vnetx.config import Document
 from vnetx.datapath import pins
 from vnetx.device import Link
 from vnetx.engine.configure import apply_switch, check_applicable
 from vnetx.engine.execute import Executor
 from vnetx.engine.garbage import collect_garbage, revert_expired
+from vnetx.engine.interfaces import (
+    find_interface,
+    interface_of_port,
+    observed,
+    remove_interface,
+    set_interface,
+)
 from vnetx.engine.ports import attach_port, check_attachable, detach_one
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import (
@@ -41,12 +49,15 @@ from vnetx.links import Links
 from vnetx.lock import exclusive
 from vnetx.model import (
     DEFAULT_SWITCH,
+    DEFAULT_VID,
     VLAN_SETTINGS,
     PortSettings,
     SwitchSettings,
+    VlanInterface,
     Vlans,
     changed,
     check_switch_name,
+    format_vids,
 )
 from vnetx.plan import Step
 from vnetx.state import settings_of
@@ -57,6 +68,7 @@ __all__ = [
     "attach",
     "confirm",
     "detach",
+    "interfaces",
     "port_set",
     "revert_unconfirmed",
     "switch_add",
@@ -64,7 +76,10 @@ __all__ = [
     "switch_set",
     "vlan_add",
     "vlan_del",
+    "vlan_end",
     "vlan_import",
+    "vlan_interface_add",
+    "vlan_interface_del",
     "vlan_rule_add",
     "vlan_rule_del",
 ]
@@ -124,41 +139,55 @@ def attach(
     if confirm is not None and confirm <= 0:
         raise InvalidValue(f"--confirm {confirm:g}", "not a positive number of seconds")
     with _session(on_step) as session:
-        session.expect_many(len(ifnames))
-        links = []
-        for ifname in dict.fromkeys(ifnames):
-            link = session.link(ifname)
-            if link is None:
-                raise VnetxError(
-                    f"attaching {ifname}", "there is no interface of that name", "see ip link"
-                )
-            check_attachable(session, link, name)
-            links.append(link)
-        host_port = not any(link.carries_host for link in links)
-        ensure_switch(session, name, SwitchSettings(host_port=host_port), implicit=True)
-        maps = session.maps(name)
-        if "vlans" in wanted or PortSettings(**wanted).has_vlans:
-            become_vlan_aware(session, name)
-        if confirm is not None:
-            deadline = maps.meta()["confirm_deadline_ns"]
-            session.if_it_fails(lambda: maps.set_meta(confirm_deadline_ns=deadline))
-            session.executor.await_confirmation(name, confirm)
-        used = set(maps.ports())
-        for link in links:
-            base = maps.port_settings(maps.index_of(link.ifindex))
-            attach_port(
-                session,
-                name,
-                link,
-                changed(base, hook=hook, **wanted),
-                force=force,
-                unconfirmed=confirm is not None,
-                used=used,
-            )
+        links = _attach(session, ifnames, name, hook, wanted, force=force, confirm=confirm)
         for link in links:
             if not link.up:
                 session.messages.append(f"{link.name} is down: ip link set dev {link.name} up")
         return session.result()
+
+
+def _attach(
+    session: Session,
+    ifnames: Sequence[str],
+    name: str,
+    hook: str,
+    wanted: Mapping[str, Any],
+    *,
+    force: bool = False,
+    confirm: float | None = None,
+) -> list[Link]:
+    session.expect_many(len(ifnames))
+    links = []
+    for ifname in dict.fromkeys(ifnames):
+        link = session.link(ifname)
+        if link is None:
+            raise VnetxError(
+                f"attaching {ifname}", "there is no interface of that name", "see ip link"
+            )
+        check_attachable(session, link, name)
+        links.append(link)
+    host_port = not any(link.carries_host for link in links)
+    ensure_switch(session, name, SwitchSettings(host_port=host_port), implicit=True)
+    maps = session.maps(name)
+    if "vlans" in wanted or PortSettings(**wanted).has_vlans:
+        become_vlan_aware(session, name)
+    if confirm is not None:
+        deadline = maps.meta()["confirm_deadline_ns"]
+        session.if_it_fails(lambda: maps.set_meta(confirm_deadline_ns=deadline))
+        session.executor.await_confirmation(name, confirm)
+    used = set(maps.ports())
+    for link in links:
+        base = maps.port_settings(maps.index_of(link.ifindex))
+        attach_port(
+            session,
+            name,
+            link,
+            changed(base, hook=hook, **wanted),
+            force=force,
+            unconfirmed=confirm is not None,
+            used=used,
+        )
+    return links
 
 
 def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | None = None) -> Result:
@@ -173,6 +202,8 @@ def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | Non
         if every:
             for name in session.names():
                 maps = session.maps(name)
+                for interface in maps.interfaces():
+                    remove_interface(session, name, interface)
                 host = maps.meta()["host_port_ifindex"]
                 found.extend((name, ifindex) for ifindex in sorted(maps.undo()) if ifindex != host)
         for ifname in dict.fromkeys(ifnames):
@@ -194,6 +225,7 @@ def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | Non
                     f"it is the host port of switch {switch}",
                     f"vnetx switch del {switch}",
                 )
+            _check_no_interface(session, switch, link, "detaching")
             found.append((switch, link.ifindex))
         session.expect_many(len(found))
         for switch, ifindex in found:
@@ -351,6 +383,57 @@ def vlan_del(vids: int, ifnames: Sequence[str]) -> Result:
         return session.result()
 
 
+def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
+    """Ends VLANs of a switch.
+
+    Args:
+        vids: the VLANs, bit n for VID n.
+        switch: the switch.
+        force: also those that are in use: ports are taken out of them, their interfaces are
+            removed, and so are rules that name them.
+
+    Raises:
+        VnetxError: no such switch, or a VLAN is in use.
+    """
+    with _session() as session:
+        maps = session.maps(switch)
+        interfaces = [n for n, each in maps.interfaces().items() if vids >> each["vid"] & 1]
+        rules = {match: vid for match, vid in maps.vlan_rules().items() if vids >> vid & 1}
+        ports = _members(session, switch, vids)
+        users = [
+            *(f"port {name}" for name in ports),
+            *(f"interface {name}" for name in interfaces),
+            *(f"rule by {match}" for match in rules),
+        ]
+        if users and not force:
+            raise VnetxError(
+                f"deleting VLANs {format_vids(vids)} of switch {switch}",
+                f"in use by {', '.join(users)}",
+                "--force cuts them off",
+            )
+        for name in interfaces:
+            remove_interface(session, switch, name)
+        kept = {match: vid for match, vid in maps.vlan_rules().items() if match not in rules}
+        set_vlan_rules(session, switch, kept)
+        _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
+        return session.result()
+
+
+def _members(session: Session, switch: str, vids: int) -> dict[str, tuple[str, Link]]:
+    """The ports that are in one of the VLANs, by name, but not those of interfaces in VLANs."""
+    maps = session.maps(switch)
+    host = maps.meta()["host_port_ifindex"]
+    found = {}
+    for index, port in maps.ports().items():
+        link = session.links.by_index(port["ifindex"])
+        if link is None or port["flags"] & _abi.PORT_FLAGS["host"]:
+            continue
+        if not maps.port_vlans(index)[0] & vids or interface_of_port(session, switch, link.ifindex):
+            continue
+        found[switch if link.ifindex == host else link.name] = switch, link
+    return found
+
+
 def vlan_import(wanted: Mapping[str, Vlans]) -> Result:
     """Gives ports these VLANs; devices that are no ports are left out, and named."""
     with _session() as session:
@@ -362,6 +445,95 @@ def vlan_import(wanted: Mapping[str, Vlans]) -> Result:
                 session.messages.append(f"{ifname} is left out: {error.why}")
         _change_vlans(session, ports, lambda ifname, _: wanted[ifname])
         return session.result()
+
+
+def vlan_interface_add(
+    wanted: VlanInterface,
+    *,
+    name: str | None = None,
+    switch: str | None = None,
+    dev: str | None = None,
+) -> Result:
+    """Makes an interface in a VLAN, or gives one that is there more addresses.
+
+    Args:
+        wanted: the interface; the switch is VLAN-aware from then on.
+        name: of the interface, ``SWITCH.VID`` or ``DEV.VID`` if not given.
+        switch: of which it is an interface; with `dev` made when it is not there.
+        dev: a device of this namespace that carries the VLAN with tags: it is attached if it is no
+            port, and put into the VLAN.
+
+    Raises:
+        InvalidValue: a name that no interface can have.
+        VnetxError: no such switch, device or namespace; an interface of that name.
+    """
+    with _session() as session:
+        if dev is not None:
+            switch = _carry(session, dev, wanted.vid, switch)
+        switch = switch or DEFAULT_SWITCH
+        name = name or f"{dev or switch}.{wanted.vid}"
+        model.check_interface_name(name)
+        session.maps(switch)  # is there
+        other = find_interface(session, name)
+        if other is not None:
+            now = observed(session, other)[name]
+            if (other, now.vid, now.netns) != (switch, wanted.vid, wanted.netns):
+                raise VnetxError(
+                    f"making interface {name}",
+                    f"it is one of VLAN {now.vid} of switch {other} already",
+                    f"vnetx vlan interface del {name}, or give --name",
+                )
+            wanted = replace(wanted, addresses=tuple({*now.addresses, *wanted.addresses}))
+        become_vlan_aware(session, switch)
+        set_interface(session, switch, name, wanted)
+        return session.result()
+
+
+def _carry(session: Session, dev: str, vid: int, switch: str | None) -> str:
+    """Has a device carry a VLAN with tags, beside what it carries; returns the switch."""
+    link = session.link(dev)
+    current = session.switch_of(link.ifindex) if link else None
+    if current is None:
+        vlans = Vlans().add(1 << vid) if vid != DEFAULT_VID else Vlans()
+        _attach(session, [dev], switch or DEFAULT_SWITCH, "auto", {"vlans": vlans})
+        return switch or DEFAULT_SWITCH
+    if switch not in (None, current):
+        raise VnetxError(f"device {dev}", f"it is a port of switch {current}", "leave --switch out")
+    port = _find_port(session, dev)
+    _change_vlans(session, {dev: port}, lambda _, v: v if v.member >> vid & 1 else v.add(1 << vid))
+    return current
+
+
+def vlan_interface_del(names: Sequence[str]) -> Result:
+    """Removes interfaces in VLANs, and switches that an attach made and that have no port left.
+
+    Raises:
+        VnetxError: no such interface.
+    """
+    with _session() as session:
+        found = {}
+        for name in names:
+            switch = find_interface(session, name)
+            if switch is None:
+                raise VnetxError(
+                    f"deleting interface {name}",
+                    "there is none of this name in a VLAN",
+                    "vnetx vlan interface show",
+                )
+            found[name] = switch
+        for name, switch in found.items():
+            remove_interface(session, switch, name)
+        for switch in dict.fromkeys(found.values()):
+            drop_if_empty(session, switch)
+        return session.result()
+
+
+def interfaces() -> dict[str, dict[str, VlanInterface]]:
+    """The interfaces in VLANs of each switch of this namespace, as they are."""
+    with Links() as links, Executor(links) as executor:
+        executor.rehearse()
+        session = Session(links, executor)
+        return {switch: observed(session, switch) for switch in session.names()}
 
 
 def vlan_rule_add(switch: str, rules: vlan_rule.Rules) -> Result:
@@ -435,7 +607,19 @@ def _find_port(session: Session, ifname: str) -> tuple[str, Link]:
             "not a port of any switch" if link else "there is no interface of that name",
             f"vnetx attach {ifname}" if link else "vnetx port show",
         )
+    _check_no_interface(session, switch, link, "setting")
     return switch, link
+
+
+def _check_no_interface(session: Session, switch: str, link: Link, what: str) -> None:
+    """The port of an interface in a VLAN is what the interface is."""
+    interface = interface_of_port(session, switch, link.ifindex)
+    if interface is not None:
+        raise VnetxError(
+            f"{what} {link.name}",
+            f"it is the port of the VLAN interface {interface}",
+            f"vnetx vlan interface del {interface}",
+        )
 
 
 def _check_settable(

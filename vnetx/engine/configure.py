@@ -9,6 +9,7 @@ from vnetx.config import StaticEntry
 from vnetx.config import Switch as ConfigSwitch
 from vnetx.datapath.fdb import Fdb
 from vnetx.device import Link
+from vnetx.engine.interfaces import remove_interface, set_interface
 from vnetx.engine.ports import attach_port, check_attachable, detach_one
 from vnetx.engine.session import Session
 from vnetx.engine.switches import (
@@ -57,15 +58,25 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     links = {ifname: session.link(ifname) for ifname in wanted.ports}
     keep = {link.ifindex for link in links.values() if link}
     keep.add(maps.meta()["host_port_ifindex"])
+    keep.update(record["ifindex"] for record in maps.interfaces().values())
     for ifindex in sorted(set(maps.undo()) - keep):
         detach_one(session, name, ifindex)
     _apply_host(session, name, wanted)
     set_vlan_rules(session, name, wanted.vlan_rules)
+    _apply_interfaces(session, name, wanted)
     used = set(maps.ports())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
     _apply_static(session, name, wanted, links)
+
+
+def _apply_interfaces(session: Session, name: str, wanted: ConfigSwitch) -> None:
+    for interface in session.maps(name).interfaces():
+        if interface not in wanted.interfaces:
+            remove_interface(session, name, interface)
+    for interface, each in wanted.interfaces.items():
+        set_interface(session, name, interface, each)
 
 
 def _apply_host(session: Session, name: str, wanted: ConfigSwitch) -> None:
@@ -100,6 +111,8 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
         desired = PortDesired(settings, hook, free, twin, vlan_aware=wanted.settings.vlan_aware)
         session.executor.run(plan_port(name, desired, seen))
         free += 2 if twin else 1
+    for interface, each in wanted.interfaces.items():
+        set_interface(session, name, interface, each)
     for match, vid in wanted.vlan_rules.items():
         session.executor.done.append(f"VLAN {vid} by {match}")
     for entry in wanted.fdb:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vnetx import _bpf, netns
 from vnetx.datapath import pins
 from vnetx.datapath.maps import SwitchMaps
+from vnetx.engine.interfaces import collect_interfaces
 from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Session, holds_device
 from vnetx.engine.switches import discard, drop_if_empty, pinned_meta, revert
@@ -33,6 +34,7 @@ def collect_garbage(session: Session) -> None:
                     f"{session.links.name_of(ifindex)} is detached: its TC filters were gone"
                 )
                 detach_one(session, name, ifindex)
+            collect_interfaces(session, name)
             drop_if_empty(session, name)
 
 

@@ -83,6 +83,9 @@ def check_attachable(session: Session, link: Link, switch: str) -> None:
         )
     if link.name in session.names():
         raise VnetxError(what, "it is the host port of a switch of that name")
+    for name in session.names():
+        if link.name in session.maps(name).interfaces():
+            raise VnetxError(what, f"it is an interface in a VLAN of switch {name}")
     current = session.switch_of(link.ifindex)
     if current is not None and current != switch:
         raise VnetxError(what, f"it is a port of switch {current}", f"vnetx detach {link.name}")
@@ -185,10 +188,10 @@ def _check_host_stays(what: str, settings: PortSettings) -> None:
 
 
 def _return_to(session: Session, switch: str, before: PortDesired | None, ifindex: int) -> None:
-    """Plans a port back to what it was, from what it is now."""
+    """Plans a port back to what it was, from what it is now; a device that is gone is none."""
     link = session.links.by_index(ifindex)
     seen = observe(session, switch, ifindex, link, offloads=True)
-    _run(session, switch, before, seen)
+    _run(session, switch, before if link else None, seen)
 
 
 def _try_hooks(

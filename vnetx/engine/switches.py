@@ -14,6 +14,7 @@ from vnetx.datapath.fdb import Fdb, domains
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.execute import XDP_PROGRAMS
+from vnetx.engine.interfaces import is_interface_of, outer_name, remove_interface
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError, words
@@ -40,6 +41,8 @@ def drop_if_empty(session: Session, switch: str) -> None:
 
 def remove_switch(session: Session, switch: str) -> None:
     maps = session.maps(switch)
+    for name in maps.interfaces():
+        remove_interface(session, switch, name)
     for ifindex in sorted(maps.undo()):
         detach_one(session, switch, ifindex)
     directory = maps.unpublish()
@@ -151,15 +154,14 @@ def is_host_port(link: Link, name: str, mac: bytes) -> bool:
 
 def _make_host_port(session: Session, name: str, mac: bytes) -> None:
     """A veth pair: the inner end is the host's and carries the switch's name."""
-    outer = f"vx-{name}"[:15]
-    if session.links.get(outer) is not None:
-        outer = f"vx{os.getpid()}"
-    alias = _host_port_alias(name)
-    session.links.add_veth(name, outer, mac, alias)
+    outer = outer_name(session, name)
+    session.links.add_veth(name, outer, mac)
     session.forget_links()
     inner_link, outer_link = session.links.get(name), session.links.get(outer)
     if inner_link is None or outer_link is None:
         raise VnetxError(f"making the host port of switch {name}", "the veth pair vanished")
+    for end in (inner_link, outer_link):
+        session.links.raise_up(end.ifindex, _host_port_alias(name))
     maps = session.maps(name)
     maps.set_meta(host_ifindex=inner_link.ifindex, host_port_ifindex=outer_link.ifindex)
     attach_port(
@@ -352,6 +354,9 @@ def discard_damaged(session: Session, name: str) -> None:
         for link in session.links.all().values():
             if link.ifindex not in others:
                 session.links.delete_tc(link.ifindex)
+    for link in session.links.all().values():
+        if link.kind == "veth" and is_interface_of(link, name):
+            session.links.delete(link.ifindex)
     discard(session, pins.switch_directory(name))
     session.executor.done.append(f"remove the pins of switch {name}")
 

@@ -56,6 +56,8 @@
 
 #define VNETX_ALEN 6
 #define VNETX_IFNAMSIZ 16
+/* Of the name of, or a path to, a network namespace. */
+#define VNETX_NETNS_LEN 108
 
 /* Numbers of the maps; programs refer to maps by these until they are loaded. */
 enum vnetx_map_id {
@@ -80,6 +82,7 @@ enum vnetx_map_id {
 	VNETX_MAP_VLAN_STATS,
 	VNETX_MAP_VLAN_MAPPING,
 	VNETX_MAP_VLAN_RULES,
+	VNETX_MAP_INTERFACES,
 };
 
 /* Slots of the program array. */
@@ -495,6 +498,25 @@ struct vnetx_undo {
 _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 
 /*
+ * An interface in a VLAN, which the switch made: one end of a veth pair whose other
+ * end is an access port.  The data plane never reads it.
+ */
+struct vnetx_interface_key {
+	char name[VNETX_IFNAMSIZ];
+};
+_Static_assert(sizeof(struct vnetx_interface_key) == 16, "vnetx_interface_key");
+
+struct vnetx_interface {
+	/* The port's; 0 while the pair is yet to be made. */
+	__u32 ifindex;
+	__u16 vid;
+	__u8 mac[VNETX_ALEN];
+	/* Where the interface is; empty: in the switch's own. */
+	char netns[VNETX_NETNS_LEN];
+};
+_Static_assert(sizeof(struct vnetx_interface) == 120, "vnetx_interface");
+
+/*
  * The maps: X(ID, pinned name, type, key, value, entries, flags).
  * Entries are a number, or one of the switch's own sizes.
  */
@@ -531,7 +553,9 @@ _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 	X(VLAN_MAPPING, "vlan_mapping", HASH, struct vnetx_vlan_mapping_key, __u32,                \
 	  2 * VNETX_VIDS, BPF_F_NO_PREALLOC)                                                       \
 	X(VLAN_RULES, "vlan_rules", LPM_TRIE, struct vnetx_vlan_rule_key, __u32,                   \
-	  VNETX_VLAN_RULES_MAX, BPF_F_NO_PREALLOC)
+	  VNETX_VLAN_RULES_MAX, BPF_F_NO_PREALLOC)                                                 \
+	X(INTERFACES, "interfaces", HASH, struct vnetx_interface_key, struct vnetx_interface,      \
+	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).

@@ -1,0 +1,198 @@
+"""Interfaces in VLANs: veth pairs of which one end is the host's (or a container's), the other one
+an access port of the switch.
+
+The record of an interface comes before the pair and goes after it, so that what a killed command
+left is found; the port is one as all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from vnetx import netns
+from vnetx.device import Link
+from vnetx.engine.ports import attach_port, detach_one
+from vnetx.engine.session import Session
+from vnetx.errors import VnetxError
+from vnetx.links import Links
+from vnetx.model import PortSettings, VlanInterface, Vlans
+from vnetx.state import stable_mac
+
+
+def outer_name(session: Session, name: str) -> str:
+    """A free name for the end of a veth pair that is a port, where the other one is `name`."""
+    outer = f"vx-{name}"[:15]
+    return outer if session.links.get(outer) is None else f"vx{os.getpid()}"
+
+
+def alias(switch: str, name: str) -> str:
+    """What the ends of the pair say of themselves."""
+    return f"interface {name} of vnetx switch {switch}"
+
+
+def is_interface_of(link: Link, switch: str) -> bool:
+    """Whether a device says that it is an interface of a switch, or its port."""
+    before, after = alias(switch, "\n").split("\n")
+    return link.alias.startswith(before) and link.alias.endswith(after)
+
+
+def find_interface(session: Session, name: str) -> str | None:
+    """The switch of this namespace that an interface is of."""
+    for switch in session.names():
+        if name in session.maps(switch).interfaces():
+            return switch
+    return None
+
+
+def interface_of_port(session: Session, switch: str, ifindex: int) -> str | None:
+    """The interface whose other end is this port."""
+    for name, record in session.maps(switch).interfaces().items():
+        if record["ifindex"] == ifindex:
+            return name
+    return None
+
+
+@contextlib.contextmanager
+def _there(session: Session, where: str | None) -> Iterator[Links]:
+    """Netlink in the namespace of an interface."""
+    if where is None:
+        yield session.links
+        return
+    with netns.inside(where), Links() as links:
+        yield links
+
+
+def set_interface(session: Session, switch: str, name: str, wanted: VlanInterface) -> None:
+    """Makes an interface, or one that is there what `wanted` says."""
+    maps = session.maps(switch) if switch in session.names() else None
+    record = maps.interfaces().get(name) if maps else None
+    if record and not _is_same(record, wanted):
+        remove_interface(session, switch, name)
+        record = None
+    if not record:
+        session.executor.done.append(f"make interface {name} in VLAN {wanted.vid} of {switch}")
+    if session.executor.rehearsing or maps is None:
+        return
+    if not record:
+        session.if_it_fails(remove_interface, session, switch, name)
+        _make_pair(session, switch, name, wanted)
+    outer = session.links.by_index(maps.interfaces()[name]["ifindex"])
+    if outer is None:
+        raise VnetxError(f"interface {name}", "the veth pair vanished")
+    settings = PortSettings(hook="tc", vlans=Vlans.access(wanted.vid))
+    attach_port(session, switch, outer, settings, used=set(maps.ports()))
+    _set_addresses(session, name, wanted)
+
+
+def _is_same(record: Mapping[str, Any], wanted: VlanInterface) -> bool:
+    """Whether an interface has to change no more than its addresses."""
+    return (record["vid"], record["netns"] or None) == (wanted.vid, wanted.netns)
+
+
+def _make_pair(session: Session, switch: str, name: str, wanted: VlanInterface) -> None:
+    maps, told = session.maps(switch), alias(switch, name)
+    with _there(session, wanted.netns) as there:
+        if there.get(name) is not None:
+            raise VnetxError(
+                f"making interface {name}", "there is an interface of that name", "give --name"
+            )
+    mac = stable_mac(f"{switch} {name}")
+    record = {"vid": wanted.vid, "mac": mac, "netns": wanted.netns or ""}
+    maps.set_interface(name, ifindex=0, **record)
+    outer = outer_name(session, name)
+    if wanted.netns is None:
+        session.links.add_veth(name, outer, mac)
+    else:
+        with netns.opened(wanted.netns) as fd:
+            session.links.add_veth(name, outer, mac, fd)
+    session.forget_links()
+    link = session.links.get(outer)
+    if link is None:
+        raise VnetxError(f"making interface {name}", "the veth pair vanished")
+    maps.set_interface(name, ifindex=link.ifindex, **record)
+    session.links.raise_up(link.ifindex, told)
+    with _there(session, wanted.netns) as there:
+        inner = _inner(there, name, mac)
+        if inner:
+            there.raise_up(inner.ifindex, told)
+
+
+def _inner(links: Links, name: str, mac: bytes) -> Link | None:
+    """The host's end, should it be there under its name."""
+    link = links.get(name)
+    return link if link and link.kind == "veth" and link.mac == mac else None
+
+
+def _set_addresses(session: Session, name: str, wanted: VlanInterface) -> None:
+    with _there(session, wanted.netns) as there:
+        inner = there.get(name)
+        if inner is None:
+            raise VnetxError(
+                f"interface {name}",
+                "it was renamed or moved away",
+                f"vnetx vlan interface del {name}",
+            )
+        before = there.addresses(inner.ifindex)
+        if before == set(wanted.addresses):
+            return
+        where = replace(wanted, addresses=tuple(before))
+        session.if_it_fails(_restore_addresses, session, name, where)
+        there.set_addresses(inner.ifindex, wanted.addresses)
+    told = ", ".join(wanted.addresses) or "no addresses"
+    session.executor.done.append(f"{name} has {told}")
+
+
+def _restore_addresses(session: Session, name: str, before: VlanInterface) -> None:
+    with _there(session, before.netns) as there:
+        inner = there.get(name)
+        if inner:
+            there.set_addresses(inner.ifindex, before.addresses)
+
+
+def remove_interface(session: Session, switch: str, name: str) -> None:
+    """Removes an interface with its pair; what a killed command began too."""
+    maps = session.maps(switch)
+    record = maps.interfaces().get(name)
+    if record is None:
+        return
+    session.executor.done.append(f"remove interface {name} of {switch}")
+    if session.executor.rehearsing:
+        return
+    if before := observed(session, switch).get(name):
+        session.if_it_fails(set_interface, session, switch, name, before)
+    outer = session.links.by_index(record["ifindex"]) if record["ifindex"] else None
+    if outer:
+        detach_one(session, switch, outer.ifindex)
+        session.links.delete(outer.ifindex)
+    else:
+        with contextlib.suppress(VnetxError), _there(session, record["netns"] or None) as there:
+            inner = _inner(there, name, record["mac"])
+            if inner:
+                there.delete(inner.ifindex)
+    session.forget_links()
+    maps.delete_interface(name)
+
+
+def collect_interfaces(session: Session, switch: str) -> None:
+    """Removes interfaces whose pair is gone or was never complete."""
+    maps = session.maps(switch)
+    for name, record in maps.interfaces().items():
+        if not record["ifindex"] or maps.undo_of(record["ifindex"]) is None:
+            remove_interface(session, switch, name)
+
+
+def observed(session: Session, switch: str) -> dict[str, VlanInterface]:
+    """The interfaces of a switch as they are; those that are out of reach have no addresses."""
+    found = {}
+    for name, record in session.maps(switch).interfaces().items():
+        where = record["netns"] or None
+        addresses: tuple[str, ...] = ()
+        with contextlib.suppress(VnetxError), _there(session, where) as there:
+            inner = there.get(name)
+            addresses = tuple(sorted(there.addresses(inner.ifindex))) if inner else ()
+        found[name] = VlanInterface(record["vid"], addresses, where)
+    return found
