@@ -1,10 +1,11 @@
-# cython: language_level=3, embedsignature=True
-"""Which ports are in which VLAN, kept in step with the VLANs of each port."""
+# cython: language_level=3, embedsignature=True, boundscheck=False, wraparound=False
+"""Which ports are in which VLANs, by batches: what would be thousands of small calls in Python."""
 import os
 
-from libc.errno cimport errno
+from libc.errno cimport ENOENT, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from abi cimport *
 from sys_bpf cimport *
@@ -33,45 +34,99 @@ cdef int is_empty(const vnetx_vlan *vlan) noexcept nogil:
     return 1
 
 
-cdef int put_port(int fd, uint32_t vid, uint32_t port, int member, int untagged) noexcept nogil:
-    """The port in a VLAN, or not; a VLAN that loses its last port loses its element."""
-    cdef vnetx_vlan vlan
-    cdef int changed
-    if sys_map_element(BPF_MAP_LOOKUP_ELEM, fd, &vid, &vlan, 0) < 0:
-        memset(&vlan, 0, sizeof(vlan))
-    changed = put_bit(<uint64_t *>vlan.member, port, member)
-    changed |= put_bit(<uint64_t *>vlan.untagged, port, member and untagged)
-    if not changed:
+cdef class Vlans:
+    """The map from VID to ports, in hand: read whole, changed, and what changed written."""
+    cdef int fd
+    cdef uint32_t *vids
+    cdef vnetx_vlan *room
+    cdef vnetx_vlan *vlans
+    cdef uint8_t *there
+    cdef uint8_t *changed
+
+    def __cinit__(self, int fd):
+        self.fd = fd
+        self.vids = <uint32_t *>calloc(VIDS, sizeof(uint32_t))
+        self.room = <vnetx_vlan *>calloc(VIDS, sizeof(vnetx_vlan))
+        self.vlans = <vnetx_vlan *>calloc(VIDS, sizeof(vnetx_vlan))
+        self.there = <uint8_t *>calloc(VIDS, 1)
+        self.changed = <uint8_t *>calloc(VIDS, 1)
+        if (self.vids == NULL or self.room == NULL or self.vlans == NULL or self.there == NULL or
+                self.changed == NULL):
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.vids)
+        free(self.room)
+        free(self.vlans)
+        free(self.there)
+        free(self.changed)
+
+    cdef int read(self) noexcept nogil:
+        """0, or -1 with errno."""
+        cdef uint64_t token[8]
+        cdef void *in_batch = NULL
+        cdef uint32_t count, i
+        cdef int result = 0
+        while result == 0:
+            count = VIDS
+            result = sys_map_batch(BPF_MAP_LOOKUP_BATCH, self.fd, in_batch, token, self.vids,
+                                   self.room, &count, 0)
+            if result < 0 and errno != ENOENT:
+                return -1
+            for i in range(count):
+                memcpy(&self.vlans[self.vids[i] % VIDS], &self.room[i], sizeof(vnetx_vlan))
+                self.there[self.vids[i] % VIDS] = 1
+            in_batch = token
         return 0
-    if is_empty(&vlan):
-        return sys_map_element(BPF_MAP_DELETE_ELEM, fd, &vid, NULL, 0)
-    return sys_map_element(BPF_MAP_UPDATE_ELEM, fd, &vid, &vlan, 0)
 
-
-def set_members(int fd, uint32_t port, bytes vlans not None):
-    """Put a port into the VLANs of a struct vnetx_port_vlans, and out of all others that it is in.
-
-    It starts from what the map from VID to ports has, so that it also completes what a killed
-    command has begun.
-    """
-    cdef const uint8_t *member = vlans
-    cdef const uint8_t *untagged = member + sizeof(vnetx_port_vlans) // 2
-    cdef uint8_t look[VIDS]
-    cdef uint32_t key = 0, vid = 0
-    cdef int result = 0
-    cdef bint first = True
-    if <size_t>len(vlans) != sizeof(vnetx_port_vlans):
-        raise ValueError("not the VLANs of a port")
-    memset(look, 0, VIDS)
-    with nogil:
-        while sys_map_element(BPF_MAP_GET_NEXT_KEY, fd, NULL if first else &key, &vid, 0) == 0:
-            first = False
-            key = vid
-            look[vid % VIDS] = 1
+    cdef void put(self, uint32_t port, const uint8_t *member, const uint8_t *untagged) noexcept nogil:
+        """The port in its VLANs, and in no others."""
+        cdef uint32_t vid
+        cdef int is_in
         for vid in range(VIDS):
-            if look[vid] or bit_of(member, vid):
-                result = put_port(fd, vid, port, bit_of(member, vid), bit_of(untagged, vid))
-                if result < 0:
-                    break
+            is_in = bit_of(member, vid)
+            if is_in or self.there[vid]:
+                self.changed[vid] |= put_bit(<uint64_t *>self.vlans[vid].member, port, is_in)
+                self.changed[vid] |= put_bit(<uint64_t *>self.vlans[vid].untagged, port,
+                                             is_in and bit_of(untagged, vid))
+
+    cdef int write(self, bint empty) noexcept nogil:
+        """The VLANs that changed: those without ports, which go, or the others.  0, or -1 with
+        errno."""
+        cdef uint32_t vid, count = 0
+        for vid in range(VIDS):
+            if self.changed[vid] and is_empty(&self.vlans[vid]) == empty:
+                self.vids[count] = vid
+                memcpy(&self.room[count], &self.vlans[vid], sizeof(vnetx_vlan))
+                count += 1
+        if not count:
+            return 0
+        return sys_map_batch(BPF_MAP_DELETE_BATCH if empty else BPF_MAP_UPDATE_BATCH, self.fd,
+                             NULL, NULL, self.vids, NULL if empty else self.room, &count, 0)
+
+
+def set_members(int fd, ports not None):
+    """Put ports into VLANs, and out of all others that they are in.
+
+    `ports` are (index, bytes of a struct vnetx_port_vlans).  It starts from what the map from VID
+    to ports has, so that it also completes what a killed command has begun; a VLAN that loses its
+    last port loses its element.
+    """
+    cdef Vlans vlans = Vlans(fd)
+    cdef const uint8_t *sets
+    cdef uint32_t half = sizeof(vnetx_port_vlans) // 2
+    cdef int result
+    with nogil:
+        result = vlans.read()
+    if result == 0:
+        for port, raw in ports:
+            if <size_t>len(raw) != sizeof(vnetx_port_vlans):
+                raise ValueError("not the VLANs of a port")
+            sets = <bytes>raw
+            vlans.put(port, sets, sets + half)
+        with nogil:
+            result = vlans.write(False)
+            if result == 0:
+                result = vlans.write(True)
     if result < 0:
-        raise OSError(errno, f"changing the ports of VLAN {vid}: {os.strerror(errno)}")
+        raise OSError(errno, f"changing the ports of VLANs: {os.strerror(errno)}")

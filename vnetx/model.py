@@ -305,7 +305,7 @@ def make_vlans(
     untagged: int | None = None,
     pvid: int | None = None,
 ) -> Vlans | None:
-    """The VLANs of a port from what was said of it, None if nothing was.
+    """The VLANs of a port from what was said of it, None if nothing was; all VLANs are all others.
 
     Raises:
         InvalidValue: things that exclude each other.
@@ -318,6 +318,13 @@ def make_vlans(
         raise InvalidValue("native", "goes with trunk alone", "give untagged and pvid for a mix")
     if access is not None:
         return Vlans.access(access)
+    both = (trunk or 0) & ((untagged or 0) | (1 << native if native else 0))
+    if both and trunk != ALL_VIDS:
+        raise InvalidValue(
+            f"VLAN {format_vids(both)}",
+            "is given both with tags and without",
+            f"leave it out of trunk {format_vids(trunk or 0)}",
+        )
     if untagged is not None or pvid is not None:
         bare = untagged or 0
         return Vlans((trunk or 0) & ~bare | bare, bare, pvid or 0)

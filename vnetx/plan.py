@@ -310,11 +310,10 @@ def _plan_present(
     return steps
 
 
-def vlan_sets(desired: PortDesired) -> tuple[int, int]:
+def vlan_sets(vlans: Vlans, aware: bool) -> tuple[int, int]:
     """The sets (member, untagged) as the maps have them: a switch that is not VLAN-aware keeps
     none of a port with the default ones."""
-    vlans = desired.settings.vlans
-    if not desired.vlan_aware and vlans == Vlans():
+    if not aware and vlans == Vlans():
         return 0, 0
     return vlans.member, vlans.untagged
 
@@ -330,11 +329,12 @@ def _vlan_steps(
     """The sets of VLANs of one side, and the VIDs that are others on the wire."""
     vlans, wanted = desired.settings.vlans, dict(desired.settings.vlan_map)
     steps = []
-    if sets != vlan_sets(desired):
+    desired_sets = vlan_sets(vlans, desired.vlan_aware)
+    if sets != desired_sets:
         told = f"{name} is in VLANs {format_vids(vlans.member)}"
         if vlans.untagged:
             told += f", untagged in {format_vids(vlans.untagged)}"
-        steps.append(Step("write_vlans", (switch, index, *vlan_sets(desired)), told))
+        steps.append(Step("write_vlans", (switch, index, *desired_sets), told))
     if mapping != wanted:
         told = ", ".join(f"{wire} is {inside}" for wire, inside in wanted.items()) or "as they are"
         steps.append(Step("write_vlan_map", (switch, index, wanted), f"VIDs on {name}: {told}"))

@@ -52,10 +52,10 @@ def test_all_vlans(maps: SwitchMaps) -> None:
 def test_what_a_killed_command_began_is_gone_with_the_next(maps: SwitchMaps) -> None:
     """The VLANs name the port, and it does not know of them yet."""
     maps.set_port_vlans(7, parse_vids("10"), 0)
-    _vlan.set_members(maps.fds["vlans"], 7, _abi.pack_port_vlans(parse_vids("10,30-40"), 0))
+    _vlan.set_members(maps.fds["vlans"], [(7, _abi.pack_port_vlans(parse_vids("10,30-40"), 0))])
     maps.set_port_vlans(7, parse_vids("11"), 0)
     assert ports_by_vlan(maps) == {11: (1 << 7, 0)}
-    _vlan.set_members(maps.fds["vlans"], 7, _abi.pack_port_vlans(parse_vids("30"), 0))
+    _vlan.set_members(maps.fds["vlans"], [(7, _abi.pack_port_vlans(parse_vids("30"), 0))])
     maps.reset_port(7)
     assert ports_by_vlan(maps) == {}
 

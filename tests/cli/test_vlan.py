@@ -228,6 +228,7 @@ def test_the_same_address_in_two_vlans_is_two_entries(four: Lab) -> None:
         ("attach p1 --access 4095", "VLAN 4095: is reserved", 2),
         ("attach p1 --access 10 --trunk 20", "an access port is in one VLAN", 2),
         ("attach p1 --native 10", "native: goes with trunk alone", 2),
+        ("attach p1 --trunk 10,20 --native 20", "VLAN 20: is given both with tags and without", 2),
         ("attach p1 --trunk 10,4095", "VLAN 4095: is reserved", 2),
         ("vlan add 30-10 --port p1", "runs backwards", 2),
         ("vlan add 10-11 --port p1 --pvid", "a port has one PVID", 2),

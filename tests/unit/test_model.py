@@ -364,6 +364,8 @@ def test_ports_as_bridge_vlan_has_them() -> None:
         ({"native": 10}, "goes with trunk alone"),
         ({"pvid": 10}, "the port is not in that VLAN"),
         ({"access": 4095}, "is reserved"),
+        ({"trunk": 0b1100, "native": 2}, "both with tags and without"),
+        ({"trunk": 0b1100, "untagged": 0b1000, "pvid": 3}, "both with tags and without"),
     ],
 )
 def test_what_excludes_each_other(said: dict[str, int], why: str) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -303,20 +303,29 @@ class SwitchMaps:
         return _abi.unpack_port_vlans(raw) if raw else (0, 0)
 
     def set_port_vlans(self, index: int, member: int, untagged: int) -> None:
-        """Puts a port into VLANs and takes it out of all others; where that fails, changes nothing.
+        """Puts a port into VLANs and out of all others; changes nothing where that fails."""
+        self.set_ports_vlans({index: (member, untagged)})
 
-        The port's own set comes last: as long as it does not say so, the same command has
-        something to do.
+    def set_ports_vlans(self, wanted: Mapping[int, tuple[int, int]]) -> None:
+        """The same of many ports: the sets (member, untagged) by index.
+
+        A port's own set comes last: as long as it does not say so, the same command has something
+        to do.
         """
-        key, fd, vlans = _U32.pack(index), self.fds["port_vlans"], self.fds["vlans"]
-        before = _abi.pack_port_vlans(*self.port_vlans(index))
-        new = _abi.pack_port_vlans(member, untagged & member)
-        with self._changing(lambda: _vlan.set_members(vlans, index, before)):
-            _vlan.set_members(vlans, index, new)
-            if member:
-                _bpf.map_update(fd, key, new)
-            else:
-                _bpf.map_delete(fd, key)
+        fd, vlans = self.fds["port_vlans"], self.fds["vlans"]
+        sets = [(i, _abi.pack_port_vlans(m, u & m)) for i, (m, u) in wanted.items()]
+        before = [(index, _abi.pack_port_vlans(*self.port_vlans(index))) for index in wanted]
+
+        def write(sets: Sequence[tuple[int, bytes]]) -> None:
+            _vlan.set_members(vlans, sets)
+            for index, raw in sets:
+                if any(raw):
+                    _bpf.map_update(fd, _U32.pack(index), raw)
+                else:
+                    _bpf.map_delete(fd, _U32.pack(index))
+
+        with self._changing(lambda: write(before)):
+            write(sets)
 
     @contextlib.contextmanager
     def _changing(self, undo: Callable[[], None]) -> Iterator[None]:

@@ -29,7 +29,7 @@ from vnetx.engine.interfaces import (
     remove_interface,
     set_interface,
 )
-from vnetx.engine.ports import attach_port, check_attachable, detach_one
+from vnetx.engine.ports import attach_port, check_attachable, check_host_stays, detach_one
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import (
     become_vlan_aware,
@@ -40,6 +40,7 @@ from vnetx.engine.switches import (
     make_switch,
     remove_switch,
     revert,
+    set_ports_vlans,
     set_switch,
     set_vlan_rules,
     settle_confirmation,
@@ -364,6 +365,7 @@ def vlan_add(
         VnetxError: not a port.
     """
     with _session() as session:
+        session.expect_many(len(ifnames))
         ports = {ifname: _find_port(session, ifname) for ifname in ifnames}
         for switch in dict.fromkeys(switch for switch, _ in ports.values()):
             become_vlan_aware(session, switch)
@@ -378,6 +380,7 @@ def vlan_del(vids: int, ifnames: Sequence[str]) -> Result:
         VnetxError: not a port.
     """
     with _session() as session:
+        session.expect_many(len(ifnames))
         ports = {ifname: _find_port(session, ifname) for ifname in ifnames}
         _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
         return session.result()
@@ -596,10 +599,10 @@ def _find_port(session: Session, ifname: str) -> tuple[str, Link]:
     Raises:
         VnetxError: not a port.
     """
-    link = session.links.get(ifname)
+    link = session.link(ifname)
     if ifname in session.names():
         outer = session.maps(ifname).meta()["host_port_ifindex"]
-        link = session.links.by_index(outer) if outer else None
+        link = session.link_by_index(outer) if outer else None
     switch = session.switch_of(link.ifindex) if link else None
     if link is None or switch is None:
         raise VnetxError(
@@ -641,8 +644,14 @@ def _set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings])
     """Gives ports these settings, by ifindex."""
     maps = session.maps(switch)
     meta, used = maps.meta(), set(maps.ports())
+    by_index = {maps.index_of(ifindex): settings for ifindex, settings in ports.items()}
+    for index, settings in by_index.items():
+        port = maps.port(index)
+        if port and port["twin"] and settings_of(maps).vlan_aware:
+            check_host_stays(f"setting {session.links.name_of(port['ifindex'])}", settings)
+    set_ports_vlans(session, switch, by_index)
     for ifindex, settings in ports.items():
-        link = session.links.by_index(ifindex)
+        link = session.link_by_index(ifindex)
         assert link is not None
         is_host = ifindex == meta["host_port_ifindex"]
         local = meta["mac"] if is_host else None

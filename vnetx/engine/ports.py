@@ -158,7 +158,7 @@ def attach_port(
     if twin:
         used.add(twin)
     if twin and _is(session, switch, "vlan_aware"):
-        _check_host_stays(what, settings)
+        check_host_stays(what, settings)
     desired = PortDesired(
         settings=settings,
         hook="tc",
@@ -176,7 +176,7 @@ def attach_port(
     _try_hooks(session, switch, link, desired, seen, force)
 
 
-def _check_host_stays(what: str, settings: PortSettings) -> None:
+def check_host_stays(what: str, settings: PortSettings) -> None:
     """The host's own untagged frames pass by a device that carries its addresses."""
     if not settings.vlans.pvid:
         why, remedy = "would be dropped without a native VLAN", "give --native VID"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from vnetx.model import (
     SwitchSettings,
     check_switch_name,
 )
-from vnetx.plan import PortDesired, vlan_sets
+from vnetx.plan import vlan_sets
 from vnetx.state import settings_of, stable_mac
 
 
@@ -306,12 +307,25 @@ def become_vlan_aware(session: Session, name: str) -> None:
     )
 
 
+def set_ports_vlans(session: Session, name: str, settings: Mapping[int, PortSettings]) -> None:
+    """Puts ports, by index, into the VLANs of these settings: all at once, where their plans would
+    take one after the other."""
+    maps = session.maps(name)
+    before = {index: maps.port_vlans(index) for index in settings}
+    aware = settings_of(maps).vlan_aware
+    wanted = {index: vlan_sets(each.vlans, aware) for index, each in settings.items()}
+    if len(wanted) > 1 and wanted != before:
+        session.if_it_fails(maps.set_ports_vlans, before)
+        maps.set_ports_vlans(wanted)
+
+
 def _change_ports_vlans(maps: SwitchMaps, after: SwitchSettings) -> None:
     """Has the ports heed VLANs, or not, or share what they learn."""
-    bits = _abi.PORT_FLAGS
-    for index, port in maps.ports().items():
-        desired = PortDesired(maps.port_settings(index), "tc", index, vlan_aware=after.vlan_aware)
-        maps.set_port_vlans(index, *vlan_sets(desired))
+    bits, ports = _abi.PORT_FLAGS, maps.ports()
+    maps.set_ports_vlans(
+        {i: vlan_sets(maps.port_settings(i).vlans, after.vlan_aware) for i in ports}
+    )
+    for index, port in ports.items():
         flags = port["flags"] & ~(bits["vlan"] | bits["shared"])
         if after.vlan_aware:
             flags |= bits["vlan"] | (bits["shared"] if after.shared_learning else 0)
