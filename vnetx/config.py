@@ -148,6 +148,7 @@ def _switch(switch: Switch) -> dict[str, Any]:
                 "vlan": each.vid,
                 **({"ip": list(each.addresses)} if each.addresses else {}),
                 **({"netns": each.netns} if each.netns else {}),
+                **({"mtu": each.mtu} if each.mtu != model.VlanInterface.mtu else {}),
             }
             for name, each in sorted(switch.interfaces.items())
         }

@@ -141,6 +141,10 @@ class Links:
         self._ipr.link("set", index=ifindex, ifalias=alias)
         self._ipr.link("set", index=ifindex, state="up")
 
+    @_as_os_error()
+    def set_mtu(self, ifindex: int, mtu: int) -> None:
+        self._ipr.link("set", index=ifindex, mtu=mtu)
+
     def addresses(self, ifindex: int) -> set[str]:
         """The addresses of a device with their lengths; IPv6's own link-local ones are left out."""
         messages = self._ipr.get_addr(index=ifindex)

@@ -339,14 +339,17 @@ class VlanInterface:
         vid: the VLAN.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
         netns: name of, or path to, the namespace; None for that of the switch.
+        mtu: bytes of the largest layer 3 packet, 68 to 65535.
     """
 
     vid: int
     addresses: tuple[str, ...] = ()
     netns: str | None = None
+    mtu: int = 1500
 
     def __post_init__(self) -> None:
         check_vid(self.vid)
+        _check_range("mtu", self.mtu, 68, 65535)
         object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
         if self.netns is not None and not 0 < len(self.netns.encode()) < _abi.NETNS_LEN:
             raise InvalidValue(

@@ -193,6 +193,7 @@ class _VlanInterface(_Part):
     vlan: _Vid
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
+    mtu: int = model.VlanInterface.mtu
 
     @model_validator(mode="after")
     def _within_limits(self) -> _VlanInterface:
@@ -200,7 +201,7 @@ class _VlanInterface(_Part):
         return self
 
     def interface(self) -> model.VlanInterface:
-        return model.VlanInterface(self.vlan, tuple(self.ip), self.netns)
+        return model.VlanInterface(self.vlan, tuple(self.ip), self.netns, self.mtu)
 
 
 class _Switch(_Part):

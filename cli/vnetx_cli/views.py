@@ -86,6 +86,7 @@ def interface(switch: str, name: str, own: model.VlanInterface) -> dict[str, Any
         "switch": switch,
         "vlan": own.vid,
         "netns": own.netns,
+        "mtu": own.mtu,
         "addresses": list(own.addresses),
     }
 

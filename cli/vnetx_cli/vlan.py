@@ -250,6 +250,7 @@ def interface() -> None:
     multiple=True,
     help="An IPv4 or IPv6 address of it. Can be repeated.",
 )
+@click.option("--mtu", type=click.INT, metavar="BYTES", help="Its MTU; that of --dev, or 1500.")
 @click.option("--name", metavar="NAME", help="Its name; SWITCH.VID or NIC.VID if not given.")
 @click.option(
     "--to-netns", "netns", metavar="NETNS", help="Put it into this network namespace (or path)."
@@ -274,13 +275,14 @@ def interface_add(
     vid: int,
     addresses: tuple[str, ...],
     netns: str | None,
+    mtu: int | None,
     **which: str | None,
 ) -> None:
     """Make an interface in VLAN VID, or give one that is there more addresses."""
-    wanted = model.VlanInterface(vid, addresses, netns)
+    wanted = model.VlanInterface(vid, addresses, netns, mtu or model.VlanInterface.mtu)
     from vnetx import engine
 
-    print_result(context, engine.vlan_interface_add(wanted, **which))
+    print_result(context, engine.vlan_interface_add(wanted, mtu=mtu, **which))
 
 
 @interface.command("del")
@@ -310,12 +312,12 @@ def interface_show(context: Context, /) -> None:
     if context.json:
         print_json([views.interface(*each) for each in found])
         return
-    headings = ("name", "switch", "vlan", "netns", "addresses")
+    headings = ("name", "switch", "vlan", "mtu", "netns", "addresses")
     rows = [
-        (name, switch, each.vid, each.netns, " ".join(each.addresses) or None)
+        (name, switch, each.vid, each.mtu, each.netns, " ".join(each.addresses) or None)
         for switch, name, each in found
     ]
-    table.show(headings, rows, right=("vlan",))
+    table.show(headings, rows, right=("vlan", "mtu"))
 
 
 @vlan.command("import")

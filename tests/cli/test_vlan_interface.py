@@ -118,14 +118,17 @@ def test_router_on_a_stick(make_lab: Callable[..., Lab]) -> None:
 def test_a_device_with_the_host_s_addresses_keeps_them(make_lab: Callable[..., Lab]) -> None:
     """--dev attaches it as a trunk whose native VLAN is what it carried before."""
     lab = make_lab(2)
-    lab.ip("address add 192.0.2.101/24 dev p1")
+    lab.ip("address add 192.0.2.101/24 dev p1", "link set dev p1 mtu 4000")
     assert pings(lab.hosts[0], "192.0.2.101")
     lab.vnetx("vlan", "interface", "30", "--dev", "p1", "--ip", "10.0.3.1/24")
     assert pings(lab.hosts[0], "192.0.2.101")
     (port,) = [each for each in lab.show("port", "show") if each["ifname"] == "p1"]
     assert (port["pvid"], [each["vid"] for each in port["vlans"]]) == (1, [1, 30])
     assert addresses(lab) == {"p1.30": ["10.0.3.1/24"]}
+    lab.vnetx("vlan", "interface", "30", "--dev", "p1", "--mtu", "3000")
     lab.vnetx("vlan", "interface", "40", "--dev", "p1")
+    assert [each["mtu"] for each in lab.show("vlan", "interface", "show")] == [3000, 4000]
+    assert "mtu: 3000" in lab.vnetx("export").out
     assert set(addresses(lab)) == {"p1.30", "p1.40"}
     lab.vnetx("vlan", "interface", "del", "p1.30", "p1.40")
     assert addresses(lab) == {}
@@ -193,6 +196,7 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("0",): "VLAN 0: is no VLAN",
     ("4095",): "VLAN 4095: is reserved",
     ("10", "--ip", "10.0.1.1"): "not an address with a length",
+    ("10", "--mtu", "67"): "mtu 67: not in 68 to 65535",
     ("10", "--ip", "lab/24"): "not an address with a length",
     ("30", "--switch", "lab"): "switch lab: there is none of this name",
     ("30", "--dev", "p9"): "there is no interface of that name",

@@ -85,11 +85,11 @@ def set_interface(session: Session, switch: str, name: str, wanted: VlanInterfac
         raise VnetxError(f"interface {name}", "the veth pair vanished")
     settings = PortSettings(hook="tc", vlans=Vlans.access(wanted.vid))
     attach_port(session, switch, outer, settings, used=set(maps.ports()))
-    _set_addresses(session, name, wanted)
+    _set_inner(session, name, wanted, outer)
 
 
 def _is_same(record: Mapping[str, Any], wanted: VlanInterface) -> bool:
-    """Whether an interface has to change no more than its addresses."""
+    """Whether an interface has to change no more than addresses and MTU."""
     return (record["vid"], record["netns"] or None) == (wanted.vid, wanted.netns)
 
 
@@ -127,7 +127,8 @@ def _inner(links: Links, name: str, mac: bytes) -> Link | None:
     return link if link and link.kind == "veth" and link.mac == mac else None
 
 
-def _set_addresses(session: Session, name: str, wanted: VlanInterface) -> None:
+def _set_inner(session: Session, name: str, wanted: VlanInterface, outer: Link) -> None:
+    """Addresses and MTU of the host's end, and the MTU of the other one."""
     with _there(session, wanted.netns) as there:
         inner = there.get(name)
         if inner is None:
@@ -136,21 +137,22 @@ def _set_addresses(session: Session, name: str, wanted: VlanInterface) -> None:
                 "it was renamed or moved away",
                 f"vnetx vlan interface del {name}",
             )
-        before = there.addresses(inner.ifindex)
-        if before == set(wanted.addresses):
+        before = replace(wanted, addresses=tuple(there.addresses(inner.ifindex)), mtu=inner.mtu)
+        if before == wanted and outer.mtu == wanted.mtu:
             return
-        where = replace(wanted, addresses=tuple(before))
-        session.if_it_fails(_restore_addresses, session, name, where)
-        there.set_addresses(inner.ifindex, wanted.addresses)
+        session.if_it_fails(_write_inner, session, name, before, outer.ifindex)
+    _write_inner(session, name, wanted, outer.ifindex)
     told = ", ".join(wanted.addresses) or "no addresses"
-    session.executor.done.append(f"{name} has {told}")
+    session.executor.done.append(f"{name} has {told}, MTU {wanted.mtu}")
 
 
-def _restore_addresses(session: Session, name: str, before: VlanInterface) -> None:
-    with _there(session, before.netns) as there:
+def _write_inner(session: Session, name: str, wanted: VlanInterface, outer: int) -> None:
+    session.links.set_mtu(outer, wanted.mtu)
+    with _there(session, wanted.netns) as there:
         inner = there.get(name)
         if inner:
-            there.set_addresses(inner.ifindex, before.addresses)
+            there.set_mtu(inner.ifindex, wanted.mtu)
+            there.set_addresses(inner.ifindex, wanted.addresses)
 
 
 def remove_interface(session: Session, switch: str, name: str) -> None:
@@ -189,10 +191,11 @@ def observed(session: Session, switch: str) -> dict[str, VlanInterface]:
     """The interfaces of a switch as they are; those that are out of reach have no addresses."""
     found = {}
     for name, record in session.maps(switch).interfaces().items():
-        where = record["netns"] or None
-        addresses: tuple[str, ...] = ()
-        with contextlib.suppress(VnetxError), _there(session, where) as there:
+        each = VlanInterface(record["vid"], netns=record["netns"] or None)
+        with contextlib.suppress(VnetxError), _there(session, each.netns) as there:
             inner = there.get(name)
-            addresses = tuple(sorted(there.addresses(inner.ifindex))) if inner else ()
-        found[name] = VlanInterface(record["vid"], addresses, where)
+            if inner:
+                addresses = tuple(there.addresses(inner.ifindex))
+                each = replace(each, addresses=addresses, mtu=inner.mtu)
+        found[name] = each
     return found

@@ -157,6 +157,7 @@ def vlan_interface_add(
     name: str | None = None,
     switch: str | None = None,
     dev: str | None = None,
+    mtu: int | None = None,
 ) -> Result:
     """Makes an interface in a VLAN, or gives one that is there more addresses.
 
@@ -164,6 +165,7 @@ def vlan_interface_add(
         wanted: the interface; the switch is VLAN-aware from then on.
         name: of the interface, ``SWITCH.VID`` or ``DEV.VID`` if not given.
         switch: of which it is an interface; with `dev` made when it is not there.
+        mtu: of the interface, 68 to 65535; if not given what it is, or that of `dev`, or 1500.
         dev: a device of this namespace that carries the VLAN with tags: it is attached if it is no
             port, and put into the VLAN.
 
@@ -178,6 +180,8 @@ def vlan_interface_add(
         name = name or f"{dev or switch}.{wanted.vid}"
         model.check_interface_name(name)
         session.maps(switch)  # is there
+        carrier = session.link(dev) if dev else None
+        wanted = replace(wanted, mtu=carrier.mtu) if carrier else wanted
         other = find_interface(session, name)
         if other is not None:
             now = observed(session, other)[name]
@@ -187,8 +191,10 @@ def vlan_interface_add(
                     f"it is one of VLAN {now.vid} of switch {other} already",
                     f"vnetx vlan interface del {name}, or give --name",
                 )
-            wanted = replace(wanted, addresses=tuple({*now.addresses, *wanted.addresses}))
+            addresses = tuple({*now.addresses, *wanted.addresses})
+            wanted = replace(wanted, addresses=addresses, mtu=now.mtu)
         become_vlan_aware(session, switch)
+        wanted = replace(wanted, mtu=mtu) if mtu is not None else wanted
         set_interface(session, switch, name, wanted)
         return session.result()
 
