@@ -102,7 +102,7 @@ def packet(dst: bytes, src: bytes, tags: Iterable[Tag] = (), size: int = 46) -> 
         layer = Dot1Q if tpid == VLAN else Dot1AD
         built /= layer(prio=tci >> 13, dei=tci >> 12 & 1, vlan=tci & 0xFFF)
     built.lastlayer().type = TEST
-    return bytes(built / Raw(bytes(range(size))))
+    return bytes(built / Raw(bytes(i & 0xFF for i in range(size))))
 
 
 class Table:

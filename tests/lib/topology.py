@@ -268,11 +268,19 @@ class Vnetx:
             "host_port": False,
             "ports": {port: {"hook": self.hook, **mode.document} for port, mode in modes.items()},
         }
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            json.dump({"version": 1, "switches": {self.name: settings}}, file)
-            file.flush()
-            self.run("apply", file.name)
+        self._run_with(json.dumps({"version": 1, "switches": {self.name: settings}}), "apply")
         self.run("fdb", "flush", "--switch", self.name)
+
+    def import_vlans(self, printed: str) -> None:
+        """Of what `bridge -j vlan show` printed."""
+        self._run_with(printed, "vlan", "import")
+
+    def _run_with(self, text: str, *words: str) -> None:
+        """The command on a file."""
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(text)
+            file.flush()
+            self.run(*words, file.name)
 
     def detach(self, *ports: str) -> None:
         self.run("detach", *ports)
