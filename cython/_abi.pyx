@@ -131,6 +131,8 @@ cdef extern from "vnetx/abi.h":
         VNETX_UNDO_UNCONFIRMED
         VNETX_UNDO_FOREIGN_XDP
         VNETX_UNDO_PEER_TXSCTP_OFF
+        VNETX_UNDO_RXSTAG_OFF
+        VNETX_UNDO_PEER_TXSTAG_OFF
     uint32_t VNETX_ENTRIES_FDB
     uint32_t VNETX_ENTRIES_PORTS
     uint32_t VNETX_ENTRIES_CLOCK
@@ -200,7 +202,9 @@ UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
               "peer_txvlan_off": VNETX_UNDO_PEER_TXVLAN_OFF,
               "peer_gro_on": VNETX_UNDO_PEER_GRO_ON, "unconfirmed": VNETX_UNDO_UNCONFIRMED,
               "foreign_xdp": VNETX_UNDO_FOREIGN_XDP,
-              "peer_txsctp_off": VNETX_UNDO_PEER_TXSCTP_OFF}
+              "peer_txsctp_off": VNETX_UNDO_PEER_TXSCTP_OFF,
+              "rxstag_off": VNETX_UNDO_RXSTAG_OFF,
+              "peer_txstag_off": VNETX_UNDO_PEER_TXSTAG_OFF}
 
 VLAN_RULE_KINDS = {"mac": VNETX_VLAN_RULE_MAC, "ipv4": VNETX_VLAN_RULE_IPV4,
                    "ipv6": VNETX_VLAN_RULE_IPV6, "protocol": VNETX_VLAN_RULE_PROTOCOL}

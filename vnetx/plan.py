@@ -50,6 +50,7 @@ _TAG_IN_DATA = Offload("rxvlan_off", "rx-vlan-hw-parse", on=False, peer=False)
 #: What XDP needs of a device: tags in the data, frames one by one.
 _XDP_DEVICE = (
     _TAG_IN_DATA,
+    Offload("rxstag_off", "rx-vlan-stag-hw-parse", on=False, peer=False),
     Offload("lro_off", "rx-lro", on=False, peer=False),
     Offload("gro_hw_off", "rx-gro-hw", on=False, peer=False),
 )
@@ -58,6 +59,7 @@ _XDP_VETH = (
     Offload("peer_tx_off", "tx-checksum-ip-generic", on=False, peer=True),
     Offload("peer_txsctp_off", "tx-checksum-sctp", on=False, peer=True),
     Offload("peer_txvlan_off", "tx-vlan-hw-insert", on=False, peer=True),
+    Offload("peer_txstag_off", "tx-vlan-stag-hw-insert", on=False, peer=True),
     Offload("peer_gro_on", "rx-gro", on=True, peer=True),
 )
 OFFLOADS = (*_XDP_DEVICE, *_XDP_VETH)

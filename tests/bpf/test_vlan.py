@@ -23,6 +23,7 @@ from lib.frames import QINQ, VLAN, frame, link_local, station, tag
 from lib.model import DROP, Frame, Outcome
 from lib.namespaces import Namespace
 from lib.pair import Pair
+from lib.vlans import CLASSIFIED, FRAMES, LEAVING, MODES, Tag, leaving, s_tag
 from vnetx import _bpf
 from vnetx_perf.hooks import tc_program
 
@@ -33,12 +34,6 @@ BROADCAST = frames.BROADCAST
 HOST = bytes.fromhex("02005e010001")  # p1's own address
 DEVICES = (1, 2, 3, 4)
 FLOW_TAGGED = 0x1000  # VNETX_FLOW_TAGGED
-
-Tag = tuple[int, int]
-
-
-def s_tag(vid: int, priority: int = 0) -> Tag:
-    return tag(vid, priority, QINQ)
 
 
 def reasons(pair: Pair, index: int) -> dict[str, int]:
@@ -86,123 +81,20 @@ def expect(
     length: int = 100,
 ) -> None:
     """A frame with these tags arrives at these devices, with those and its payload."""
-    payload = frame(dst, src, length)[12:]
+    found = send(pair, source, tagged(dst, src, tags, length))
+    assert found == {n: tagged(dst, src, stack, length) for n, stack in at.items()}
 
-    def tagged(stack: list[Tag]) -> bytes:
-        return dst + src + b"".join(struct.pack("!HH", *t) for t in stack) + payload
 
-    assert send(pair, source, tagged(tags)) == {n: tagged(stack) for n, stack in at.items()}
+def tagged(dst: bytes, src: bytes, tags: list[Tag], length: int = 100) -> bytes:
+    """A frame that would be of this length without its tags."""
+    return frame(dst, src, length + 4 * len(tags), tags=tags)
 
 
 # ------------------------------------------------------------------ which VLAN
 
-KINDS: dict[str, dict[str, Any]] = {
-    "access": {"members": 1 << 10, "untagged": 1 << 10, "pvid": 10},
-    "trunk": {"members": 1 << 10 | 1 << 20},
-    "native": {"members": 1 << 10 | 1 << 20 | 1 << 30, "untagged": 1 << 30, "pvid": 30},
-    "hybrid": {"members": 1 << 10 | 1 << 20, "untagged": 1 << 10 | 1 << 20, "pvid": 10},
-    "provider access": {"members": 1 << 10, "untagged": 1 << 10, "pvid": 10, "tpid": QINQ},
-    "provider trunk": {"members": 1 << 10 | 1 << 20, "tpid": QINQ},
-}
-FRAMES: dict[str, list[Tag]] = {
-    "untagged": [],
-    "priority": [tag(0, 10)],
-    "10": [tag(10, 6)],
-    "20": [tag(20, 2)],
-    "40": [tag(40)],
-    "4095": [tag(4095)],
-    "s10": [s_tag(10, 4)],
-    "s0": [s_tag(0, 4)],
-    "s4095": [s_tag(4095)],
-    "10+20": [tag(10, 6), tag(20, 2)],
-    "s10+20": [s_tag(10, 4), tag(20, 2)],
-}
-#: What a port tagged in every VLAN sees of a frame that came by a port of the kind: the priority
-#: and VID of its tag, and the frame's tags behind it; or the reason why it sees nothing.
-CLASSIFIED: dict[str, dict[str, str | tuple[Tag, list[Tag]]]] = {
-    "access": {
-        "untagged": (tag(10), []),
-        "priority": (tag(10, 10), []),
-        "10": (tag(10, 6), []),
-        "20": "vlan_ingress",
-        "40": "vlan_ingress",
-        "4095": "vlan_reserved",
-        "s10": (tag(10), [s_tag(10, 4)]),
-        "s0": (tag(10), [s_tag(0, 4)]),
-        "s4095": (tag(10), [s_tag(4095)]),
-        "10+20": (tag(10, 6), [tag(20, 2)]),
-        "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
-    },
-    "trunk": {
-        "untagged": "vlan_none",
-        "priority": "vlan_none",
-        "10": (tag(10, 6), []),
-        "20": (tag(20, 2), []),
-        "40": "vlan_ingress",
-        "4095": "vlan_reserved",
-        "s10": "vlan_none",
-        "s0": "vlan_none",
-        "s4095": "vlan_none",
-        "10+20": (tag(10, 6), [tag(20, 2)]),
-        "s10+20": "vlan_none",
-    },
-    "native": {
-        "untagged": (tag(30), []),
-        "priority": (tag(30, 10), []),
-        "10": (tag(10, 6), []),
-        "20": (tag(20, 2), []),
-        "40": "vlan_ingress",
-        "4095": "vlan_reserved",
-        "s10": (tag(30), [s_tag(10, 4)]),
-        "s0": (tag(30), [s_tag(0, 4)]),
-        "s4095": (tag(30), [s_tag(4095)]),
-        "10+20": (tag(10, 6), [tag(20, 2)]),
-        "s10+20": (tag(30), [s_tag(10, 4), tag(20, 2)]),
-    },
-    "hybrid": {
-        "untagged": (tag(10), []),
-        "priority": (tag(10, 10), []),
-        "10": (tag(10, 6), []),
-        "20": (tag(20, 2), []),
-        "40": "vlan_ingress",
-        "4095": "vlan_reserved",
-        "s10": (tag(10), [s_tag(10, 4)]),
-        "s0": (tag(10), [s_tag(0, 4)]),
-        "s4095": (tag(10), [s_tag(4095)]),
-        "10+20": (tag(10, 6), [tag(20, 2)]),
-        "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
-    },
-    "provider access": {
-        "untagged": (tag(10), []),
-        "priority": (tag(10), [tag(0, 10)]),
-        "10": (tag(10), [tag(10, 6)]),
-        "20": (tag(10), [tag(20, 2)]),
-        "40": (tag(10), [tag(40)]),
-        "4095": (tag(10), [tag(4095)]),
-        "s10": (tag(10, 4), []),
-        "s0": (tag(10, 4), []),
-        "s4095": "vlan_reserved",
-        "10+20": (tag(10), [tag(10, 6), tag(20, 2)]),
-        "s10+20": (tag(10, 4), [tag(20, 2)]),
-    },
-    "provider trunk": {
-        "untagged": "vlan_none",
-        "priority": "vlan_none",
-        "10": "vlan_none",
-        "20": "vlan_none",
-        "40": "vlan_none",
-        "4095": "vlan_none",
-        "s10": (tag(10, 4), []),
-        "s0": "vlan_none",
-        "s4095": "vlan_reserved",
-        "10+20": "vlan_none",
-        "s10+20": (tag(10, 4), [tag(20, 2)]),
-    },
-}
 
-
-def port(pair: Pair, index: int, kind: str, **settings: Any) -> None:
-    pair.port(index, **{"vlan": True, "bd": 0, **KINDS[kind], **pair.how, **settings})
+def port(pair: Pair, index: int, mode: str, **settings: Any) -> None:
+    pair.port(index, **{"vlan": True, "bd": 0, **MODES[mode].bits, **pair.how, **settings})
 
 
 def known(pair: Pair, mac: bytes, index: int, *vids: int) -> None:
@@ -210,13 +102,13 @@ def known(pair: Pair, mac: bytes, index: int, *vids: int) -> None:
         pair.entry(mac, index, vid, static=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_classification(wired: Pair, kind: str) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_classification(wired: Pair, mode: str) -> None:
     """VL-01, 03, 05, 15, 19, 25: known and flooded frames alike, then from a flow."""
-    port(wired, 1, kind)
+    port(wired, 1, mode)
     wired.trunk(2, 10, 20, 30, **wired.how)
     known(wired, B, 2, 10, 20, 30)
-    for name, result in CLASSIFIED[kind].items():
+    for name, result in CLASSIFIED[mode].items():
         before = reasons(wired, 1)
         for dst in (BROADCAST, B, B):
             if isinstance(result, str):
@@ -229,12 +121,29 @@ def test_classification(wired: Pair, kind: str) -> None:
         ), name
 
 
-@pytest.mark.parametrize("kind", ["access", "trunk", "provider access"])
-def test_what_is_dropped_is_not_learned(wired: Pair, kind: str) -> None:
+@pytest.mark.parametrize("program", [None, "xdp"], ids=["tc", "xdp"])
+@pytest.mark.parametrize("mode", MODES)
+def test_classification_by_test_run(pair: Pair, mode: str, program: str | None) -> None:
+    """The same rows, the programs called (BPF_PROG_TEST_RUN): verdict, data, copies, counters."""
+    pair.how = {"xdp": program is not None}
+    port(pair, 1, mode)
+    pair.trunk(2, 10, 20, 30, **pair.how)
+    known(pair, B, 2, 10, 20, 30)
+    for name, result in CLASSIFIED[mode].items():
+        for dst in (BROADCAST, B, B):
+            outcome = pair.step(1, tagged(dst, A, FRAMES[name]), xdp=program)
+            if isinstance(result, str):
+                assert (outcome.verdict, outcome.frames) == (DROP, {}), name
+            else:
+                assert outcome.frames == {2: tagged(dst, A, [result[0], *result[1]])}, name
+
+
+@pytest.mark.parametrize("mode", ["access", "trunk", "provider access"])
+def test_what_is_dropped_is_not_learned(wired: Pair, mode: str) -> None:
     """VL-33: nor counted for a VLAN."""
-    port(wired, 1, kind)
+    port(wired, 1, mode)
     wired.trunk(2, 10, 20, 30, **wired.how)
-    for name, result in CLASSIFIED[kind].items():
+    for name, result in CLASSIFIED[mode].items():
         if isinstance(result, str):
             expect(wired, 1, BROADCAST, FRAMES[name], {})
     assert not wired.model.fdb
@@ -277,30 +186,20 @@ def test_protocols_of_the_link_are_of_no_vlan(wired: Pair) -> None:
 
 # ------------------------------------------------------------------ with which tag
 
-#: What leaves by a port of the kind of a frame of VLANs 10, 20 and 30 that came with a tag of
-#: priority 5; None: nothing.
-LEAVING: dict[str, dict[int, list[Tag] | None]] = {
-    "access": {10: [], 20: None, 30: None},
-    "trunk": {10: [tag(10, 5)], 20: [tag(20, 5)], 30: None},
-    "native": {10: [tag(10, 5)], 20: [tag(20, 5)], 30: []},
-    "hybrid": {10: [], 20: [], 30: None},
-    "provider access": {10: [], 20: None, 30: None},
-    "provider trunk": {10: [s_tag(10, 5)], 20: [s_tag(20, 5)], 30: None},
-}
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("inner", [[], [tag(7)], [s_tag(7), tag(8)]], ids=["", "7", "s7+8"])
-def test_leaving(wired: Pair, kind: str, inner: list[Tag]) -> None:
+def test_leaving(wired: Pair, mode: str, inner: list[Tag]) -> None:
     """VL-07, 17: the outer tag alone is the switch's."""
     wired.trunk(1, 10, 20, 30, **wired.how)
-    port(wired, 2, kind)
+    port(wired, 2, mode)
     known(wired, B, 2, 10, 20, 30)
-    for vid, stack in LEAVING[kind].items():
-        at = {} if stack is None else {2: [*stack, *inner]}
+    for vid in (10, 20, 30):
+        stack = leaving(mode, tag(vid, 5), inner)
+        at = {} if stack is None else {2: stack}
         for dst in (BROADCAST, B, B):
             expect(wired, 1, dst, [tag(vid, 5), *inner], at)
-    missing = sum(stack is None for stack in LEAVING[kind].values())
+    missing = 3 - len(LEAVING[mode])
     assert reasons(wired, 2) == ({"vlan_egress": 2 * missing} if missing else {})
     assert reasons(wired, 1) == ({"no_egress": missing} if missing else {})
 

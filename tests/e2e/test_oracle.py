@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from scapy.contrib.lacp import LACP
@@ -30,29 +27,12 @@ from scapy.layers.l2 import ARP, LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
 from lib.frames import BROADCAST, MULTICAST, MULTICAST6, QINQ, VLAN, frame, link_local, station
-from lib.topology import KernelBridge, Lab, Tap, Vnetx
+from lib.oracle import HOST, PORTS, Scenario, Steps, difference, play
+from lib.topology import KernelBridge, Lab, Vnetx
 
 pytestmark = pytest.mark.root
 
 SWITCH_MAC = bytes.fromhex("02005e7a0001")
-PORTS = (1, 2, 3, 4)
-HOST = 0  # the switch's own interface, where a capture asks for it
-
-Steps = list[tuple[int, bytes]]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """Frames by ingress port, and the settings of the switch meanwhile."""
-
-    name: str
-    steps: Callable[[], Steps]
-    switch: dict[str, Any] = field(default_factory=dict)
-    ports: dict[int, dict[str, Any]] = field(default_factory=dict)
-    mtu: dict[int, int] = field(default_factory=dict)
-    host: bool = False
-
-
 A, B, C, D, X = (station(number) for number in (0xA, 0xB, 0xC, 0xD, 0xE))
 OWN = {1: A, 2: B, 3: C, 4: D}
 
@@ -294,57 +274,9 @@ SCENARIOS = (
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
-def play(scenario: Scenario, kind: str) -> list[dict[int, list[bytes]]]:
-    """What came out of each port after each frame."""
-    with Lab() as lab:
-        lab.add_hosts(*PORTS, addresses=False)
-        for number, mtu in scenario.mtu.items():
-            lab.set_mtu(number, mtu)
-        switch = lab.switch(kind)
-        switch.create(**scenario.switch)
-        plain = [n for n in PORTS if n not in scenario.ports]
-        if plain:
-            switch.attach(*(f"p{n}" for n in plain))
-        for number, settings in scenario.ports.items():
-            switch.attach(f"p{number}", **settings)
-        lab.listen()
-        tap = Tap(lab.near, switch.name) if scenario.host else None
-        found = []
-        for number, data in scenario.steps():
-            if number == HOST:
-                assert tap
-                tap.send(data)
-            else:
-                lab.wires[number].send(data)
-            caught = lab.received()
-            if tap and (local := tap.received()):
-                caught[HOST] = local
-            found.append(caught)
-        return found
-
-
 @functools.cache
 def oracle(name: str) -> list[dict[int, list[bytes]]]:
     return play(BY_NAME[name], "kernel")
-
-
-def told(data: bytes) -> str:
-    return f"{Ether(data).summary()} ({len(data)} bytes)\n{data.hex()}"
-
-
-def difference(steps: Steps, expected: list[Any], found: list[Any]) -> str:
-    """The frames that went other ways, as packets."""
-    lines = []
-    for (number, data), wanted, seen in zip(steps, expected, found, strict=True):
-        if wanted == seen:
-            continue
-        lines.append(f"in by p{number}: {told(data)}")
-        for port in sorted(wanted | seen):
-            if wanted.get(port) != seen.get(port):
-                copies = f"bridge {len(wanted.get(port, []))}, vnetx {len(seen.get(port, []))}"
-                lines.append(f"  p{port}: {copies}")
-                lines += [f"    {told(got)}" for got in seen.get(port, []) if got != data]
-    return "\n".join(lines[:60])
 
 
 @pytest.mark.parametrize("name", BY_NAME)

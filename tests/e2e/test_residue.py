@@ -263,6 +263,7 @@ def test_offloads_that_were_off_already_stay_off(
 ) -> None:
     machine.near.run("ethtool", "-K", "p1", "rxvlan", "off", "gro", "on")
     far.run("ethtool", "-K", "h1", "tx", "off", "txvlan", "off", "gro", "on")
+    far.run("ethtool", "-K", "h1", "tx-vlan-stag-hw-insert", "off")
     before = machine.picture(machine.near, far)
     machine.call(engine.attach, ["p1"], hook=hook)
     machine.call(engine.detach, ["p1"])

@@ -6,7 +6,10 @@ import pytest
 from scapy.layers.l2 import STP, Ether
 from scapy.packet import Packet
 
+from lib.frames import QINQ, VLAN, frame
 from lib.topology import (
+    Joined,
+    KernelBridge,
     Lab,
     Tap,
     carrier,
@@ -18,6 +21,7 @@ from lib.topology import (
     tcp_test,
     wait_until,
 )
+from lib.vlans import FRAMES, Mode
 
 pytestmark = pytest.mark.root
 
@@ -45,6 +49,38 @@ def test_a_bridge_behind_a_port(hook: str, lab: Lab) -> None:
         tcp_test(lab.hosts[4], lab.hosts[2], ipv6(2), megabytes=4)
         with flood_ping(lab.hosts[1], ipv4(3)) as answered:
             answered()
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp", "xdp-generic", "auto"])
+def test_a_bridge_keeps_tags_beside_the_data(hook: str, lab: Lab) -> None:
+    """VL-39: what a kernel sends on has its outer tag there; XDP has to see tags of both kinds."""
+    with lab:
+        lab.add_hosts(1, 2, addresses=False)
+        lab.near.ip("link add name up0 type veth peer name up1", "link set dev up0 up")
+        bridge = lab.switch("kernel")
+        bridge.create()
+        bridge.attach("p1", "up1")
+        lab.near.ip("link set dev up1 up")
+        lab.vnetx(hook).attach("p2", "up0")
+        wait_until(lambda: carrier(lab.near, "up0"), "the uplink has a carrier")
+        for tags in FRAMES.values():
+            for here, there in ((1, 2), (2, 1), (1, 2)):
+                data = frame(host_mac(there), host_mac(here), tags=tags)
+                assert lab.inject(here, data) == {there: [data]}
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp", "xdp-generic", "auto"])
+@pytest.mark.parametrize("tpid", [VLAN, QINQ], ids=["802.1Q", "802.1ad"])
+def test_a_trunk_through_a_bridge(hook: str, lab: Lab, tpid: int) -> None:
+    """VL-39: a bridge that heeds no VLANs carries the tags of two switches that do."""
+    with lab:
+        bridge = lab.switch("kernel")
+        assert isinstance(bridge, KernelBridge)
+        two = Joined(lab, hook, hook, Mode.of(10, 20, tpid=tpid), cable=bridge)
+        two.ping_test()
+        tcp_test(lab.hosts[1], lab.hosts[3], ipv4(3), megabytes=2)
+        tcp_test(lab.hosts[4], lab.hosts[2], ipv6(2), megabytes=2)
+        two.nothing_dropped()
 
 
 @pytest.mark.parametrize("hook", ["tc", "xdp", "xdp-generic", "auto"])

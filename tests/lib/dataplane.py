@@ -38,7 +38,7 @@ _SKB_WIRE_LEN, _SKB_GSO_SEGS, _SKB_GSO_SIZE = 160, 164, 176
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
-_PACKET_AUXDATA, _PACKET_VNET_HDR, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 8, 15, 20, 23
+PACKET_AUXDATA, _PACKET_VNET_HDR, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 8, 15, 20, 23
 _VLAN_VALID, _VLAN_TPID_VALID = 1 << 4, 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")
 _SO_RCVBUFFORCE, _ROOM = 33, 1 << 26
@@ -59,10 +59,25 @@ def coarse_now() -> int:
     return time.clock_gettime_ns(6)  # CLOCK_MONOTONIC_COARSE
 
 
+def receive(sock: socket.socket) -> tuple[bytes, int]:
+    """A frame from a packet socket with PACKET_AUXDATA, and its packet type.
+
+    The kernel keeps the outer tag beside the data; it is put back, also one with VID 0.
+    """
+    data, ancillary, _, address = sock.recvmsg(1 << 17, 256)
+    for level, kind, raw in ancillary:
+        if level == _SOL_PACKET and kind == PACKET_AUXDATA:
+            status, *_, tci, tpid = _AUXDATA.unpack(raw[: _AUXDATA.size])
+            if status & _VLAN_VALID:
+                protocol = tpid if status & _VLAN_TPID_VALID else 0x8100
+                data = data[:12] + struct.pack("!HH", protocol, tci) + data[12:]
+    return data, address[2]
+
+
 def _packet_socket(interface: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    sock.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+    sock.setsockopt(_SOL_PACKET, PACKET_AUXDATA, 1)
     sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
     sock.bind((interface, _ETH_P_ALL))
     return sock
@@ -95,7 +110,7 @@ class Wire:
         while True:
             self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
-                frame = self._receive()
+                frame, _ = receive(self.sock)
             except OSError as error:
                 if error.errno == errno.ENETDOWN:  # it was, for a while
                     continue
@@ -115,16 +130,6 @@ class Wire:
                 return
             except OSError:  # was down for a while
                 continue
-
-    def _receive(self) -> bytes:
-        data, ancillary, _, _ = self.sock.recvmsg(1 << 17, 256)
-        for level, kind, raw in ancillary:
-            if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
-                status, *_, tci, tpid = _AUXDATA.unpack(raw[: _AUXDATA.size])
-                if status & _VLAN_VALID:
-                    protocol = tpid if status & _VLAN_TPID_VALID else 0x8100
-                    return data[:12] + struct.pack("!HH", protocol, tci) + data[12:]
-        return data
 
     def close(self) -> None:
         self.sock.close()

@@ -57,9 +57,16 @@ class Namespace:
 
     def ip(self, *commands: str) -> None:
         """Runs commands of ip(8), without the word `ip`."""
+        self._batch("ip", *commands)
+
+    def bridge(self, *commands: str) -> None:
+        """Runs commands of bridge(8), without the word `bridge`."""
+        self._batch("bridge", *commands)
+
+    def _batch(self, tool: str, *commands: str) -> None:
         with self.entered():
             subprocess.run(
-                ["ip", "-batch", "-"],
+                [tool, "-batch", "-"],
                 input="\n".join(commands),
                 text=True,
                 check=True,

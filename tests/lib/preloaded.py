@@ -20,7 +20,7 @@ from pathlib import Path
 _MODULES = (
     *("vnetx.config", "vnetx.doctor", "vnetx.engine", "vnetx.state"),
     *("vnetx_cli.configuration", "vnetx_cli.fdb", "vnetx_cli.main", "vnetx_cli.ports"),
-    *("vnetx_cli.stats", "vnetx_cli.switch", "vnetx_cli.version"),
+    *("vnetx_cli.stats", "vnetx_cli.switch", "vnetx_cli.version", "vnetx_cli.vlan"),
 )
 
 

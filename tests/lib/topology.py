@@ -12,22 +12,25 @@ import functools
 import hashlib
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from lib import EMULATED, HAS_TCX
-from lib.dataplane import Wire
+from lib.dataplane import PACKET_AUXDATA, Wire, receive
 from lib.namespaces import Namespace
 from lib.preloaded import Preloaded
+from lib.vlans import PROTOCOLS, Mode
 
 VNETX = Path(sys.prefix) / "bin" / "vnetx"
 HOOKS = ("tc", "xdp", "xdp-generic", "auto")
@@ -86,11 +89,11 @@ class Node(Namespace):
     def close(self) -> None:
         self._stack.close()
 
-    def ip(self, *commands: str) -> None:
+    def _batch(self, tool: str, *commands: str) -> None:
         try:
-            super().ip(*commands)
+            super()._batch(tool, *commands)
         except subprocess.CalledProcessError as error:
-            raise AssertionError(f"ip: {error.stderr}\n{'; '.join(commands)}") from error
+            raise AssertionError(f"{tool}: {error.stderr}\n{'; '.join(commands)}") from error
 
     def later(self, undo: Callable[..., Any], *args: Any) -> None:
         """Is called when the namespace goes."""
@@ -156,11 +159,12 @@ def run_vnetx(*words: str) -> subprocess.CompletedProcess[str]:
 
 @dataclass
 class KernelBridge:
-    """`ip link add type bridge`, VLAN-unaware."""
+    """`ip link add type bridge`, VLAN-unaware unless :meth:`set_vlans` is called."""
 
     near: Node
     name: str = "br0"
     kind: str = "kernel"
+    _aware: bool = False
 
     def create(self, mac: bytes | None = None, ageing: int = 300, group_forward: int = 0) -> None:
         # br_netfilter would trim and check what passes
@@ -188,6 +192,22 @@ class KernelBridge:
             option = "group_fwd_mask" if name == "group_forward" else option
             words.append(f"{option} {number}")
         self.near.ip(f"link set dev {port} type bridge_slave {' '.join(words)}")
+
+    def set_vlans(self, modes: Mapping[str, Mode]) -> None:
+        """As :meth:`Vnetx.set_vlans`; the bridge has one kind of tag for all ports."""
+        (tpid,) = {mode.tpid for mode in modes.values()}
+        if not self._aware:
+            self.create()
+            self.near.ip(f"link set dev {self.name} type bridge vlan_default_pvid 0")
+            self.attach(*modes)
+        self._aware = True
+        self.near.ip(
+            f"link set dev {self.name} type bridge vlan_filtering 1 "
+            f"vlan_protocol {PROTOCOLS[tpid]}",
+        )
+        for port, mode in modes.items():
+            self.near.bridge(f"vlan del dev {port} vid 1-4094", *mode.bridge(port))
+        self.near.ip(f"link set dev {self.name} type bridge fdb_flush")
 
     def detach(self, *ports: str) -> None:
         self.near.ip(*(f"link set dev {port} nomaster" for port in ports))
@@ -240,6 +260,27 @@ class Vnetx:
 
     def set_port(self, port: str, **settings: Any) -> None:
         self.run("port", "set", port, *_options(settings))
+
+    def set_vlans(self, modes: Mapping[str, Mode]) -> None:
+        """A switch of these ports alone, each in these VLANs; it has learned nothing yet."""
+        settings = {
+            "vlan_aware": True,
+            "host_port": False,
+            "ports": {port: {"hook": self.hook, **mode.document} for port, mode in modes.items()},
+        }
+        self._run_with(json.dumps({"version": 1, "switches": {self.name: settings}}), "apply")
+        self.run("fdb", "flush", "--switch", self.name)
+
+    def import_vlans(self, printed: str) -> None:
+        """Of what `bridge -j vlan show` printed."""
+        self._run_with(printed, "vlan", "import")
+
+    def _run_with(self, text: str, *words: str) -> None:
+        """The command on a file."""
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(text)
+            file.flush()
+            self.run(*words, file.name)
 
     def detach(self, *ports: str) -> None:
         self.run("detach", *ports)
@@ -383,6 +424,7 @@ class Tap:
         self._everything = everything
         self.sock = node.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, int(not everything))
+        self.sock.setsockopt(_SOL_PACKET, PACKET_AUXDATA, 1)
         self.sock.bind((interface, _ETH_P_ALL))
 
     def send(self, frame: bytes) -> None:
@@ -394,10 +436,74 @@ class Tap:
         self.sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                data, address = self.sock.recvfrom(1 << 17)
-                if self._everything or address[2] not in (_PACKET_OTHERHOST, _PACKET_OUTGOING):
+                data, kind = receive(self.sock)
+                if self._everything or kind not in (_PACKET_OTHERHOST, _PACKET_OUTGOING):
                     frames.append(data)
         return frames
+
+
+@dataclass
+class Joined:
+    """Two switches in one namespace: h1 and h2 at `one`, h3 and h4 at `other`, and a trunk, t1 to
+    t2. h1 and h3 are in VLAN 10, h2 and h4 in 20.
+
+    Attributes:
+        trunk: the VLANs of both its ends.
+        cable: what it goes through, from u1 to u2; None: nothing.
+    """
+
+    lab: Lab
+    one: str
+    other: str
+    trunk: Mode
+    addresses: bool = True
+    cable: KernelBridge | None = None
+
+    PAIRS: ClassVar = ((1, 3), (3, 1), (2, 4), (4, 2))
+
+    def __post_init__(self) -> None:
+        lab, near = self.lab, self.lab.near
+        lab.add_hosts(1, 2, 3, 4, addresses=self.addresses)
+        for a, b in (("t1", "u1"), ("t2", "u2")) if self.cable else (("t1", "t2"),):
+            near.ip(f"link add name {a} type veth peer name {b}")
+            near.ip(f"link set dev {a} up", f"link set dev {b} up")
+        if self.cable:
+            self.cable.create()
+            self.cable.attach("u1", "u2")
+        access = {vid: Mode.of(untagged=(vid,), pvid=vid, tpid=self.trunk.tpid) for vid in (10, 20)}
+        self.switches = [lab.switch(kind, f"s{n}") for n, kind in enumerate((self.one, self.other))]
+        self.switches[0].set_vlans({"p1": access[10], "p2": access[20], "t1": self.trunk})
+        self.switches[1].set_vlans({"p3": access[10], "p4": access[20], "t2": self.trunk})
+        for interface in ("t1", "t2", "p1", "p2", "p3", "p4"):
+            wait_until(lambda i=interface: carrier(near, i), f"{interface} has a carrier")
+
+    def header(self, number: int) -> bytes:
+        """What stands on the trunk between a host's addresses and its protocol."""
+        vid = {1: 10, 2: 20, 3: 10, 4: 20}[number]
+        tagged = vid in self.trunk.tagged
+        return struct.pack("!HH", self.trunk.tpid, vid) if tagged else b""
+
+    def ping_test(self) -> None:
+        """Hosts of a VLAN reach each other, with frames that fill the MTU and in fragments, and see
+        nothing of others, nor tags (VL-29)."""
+        self.lab.listen()
+        for here, there in self.PAIRS:
+            node = self.lab.hosts[here]
+            for address, header in ((ipv4, 28), (ipv6, 48)):
+                assert ping(node, address(there)), (here, there)
+                assert ping(node, address(there), size=1500 - header, options=("-M", "do"))
+                assert ping(node, address(there), size=4000)
+        caught = self.lab.received()
+        for here, there in self.PAIRS:
+            assert {data[6:12] for data in caught[here]} == {host_mac(there)}
+            assert not {data[12:14] for data in caught[here]} & {b"\x81\x00", b"\x88\xa8"}
+
+    def nothing_dropped(self) -> None:
+        """By any port of vnetx, but for what hosts said before the trunk was there."""
+        for switch in self.switches:
+            if isinstance(switch, Vnetx):
+                drops = {name: p["stats"]["drops"] for name, p in switch.ports().items()}
+                assert not any(found.keys() - {"no_egress"} for found in drops.values()), drops
 
 
 # ---------------------------------------------------------------- verbs
@@ -509,6 +615,27 @@ def udp_test(
     finally:
         sink.close()
         source.close()
+
+
+def dhcp_server(node: Node, interface: str, first: str, last: str) -> None:
+    """A dnsmasq that answers on the interface, which has an address already."""
+    dnsmasq = node.start(
+        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--pid-file="),
+        *(f"--interface={interface}", "--bind-interfaces", "--leasefile-ro", "--no-ping"),
+        *(f"--dhcp-range={first},{last}", "--log-facility=-", "--user=root"),
+        stderr=subprocess.PIPE,
+    )
+    assert dnsmasq.stderr
+    while "DHCP, sockets bound" not in (line := dnsmasq.stderr.readline()):
+        assert line, "dnsmasq ended"
+
+
+def dhcp_lease(node: Node, interface: str) -> str:
+    """Asks for a lease and returns the address."""
+    said = node.run("sh", "-c", f"udhcpc -i {interface} -f -q -n -t 5 -T 1 -s /bin/true 2>&1")
+    found = re.search(r"lease of (\S+) obtained", said)
+    assert found, said
+    return found[1]
 
 
 @contextlib.contextmanager

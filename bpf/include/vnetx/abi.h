@@ -486,6 +486,8 @@ enum vnetx_undo_flags {
 	/* Somebody else's XDP program was taken off by force; it is pinned. */
 	VNETX_UNDO_FOREIGN_XDP = 1 << 9,
 	VNETX_UNDO_PEER_TXSCTP_OFF = 1 << 10,
+	VNETX_UNDO_RXSTAG_OFF = 1 << 11,
+	VNETX_UNDO_PEER_TXSTAG_OFF = 1 << 12,
 };
 
 /* What detach has to give back, written before each change.  Key: ifindex. */
