@@ -7,7 +7,7 @@ DESTDIR    ?=
 ARGS       ?=
 
 # What the emulated machine measures: what other kernels may lack as well, in some minutes.
-BENCH_VM   := --quick rr oneway pps macvlan ipvlan-l2 ipvlan-l3 ovs vnetx-tc vnetx-xdp
+BENCH_VM   := --quick rr oneway pps vlan macvlan ipvlan-l2 ipvlan-l3 ovs vnetx-tc vnetx-xdp
 
 BIN  := .venv/bin
 SUDO := packaging/as-root
@@ -45,7 +45,7 @@ bench: setup      ## measure beside the kernel's own; make bench ARGS="--quick r
 bench-check: setup  ## measure, and fail on a significant loss against perf/baseline.json
 	$(SUDO) $(BIN)/python -m vnetx_perf.gate $(ARGS)
 
-bench-vm: setup-test  ## measure under Debian's own kernel, emulated: it has ipvlan and openvswitch
+bench-vm: setup-test  ## measure under Debian's own kernel, emulated: it has ipvlan, openvswitch and 8021q
 	$(SUDO) tests/vm/run.sh --timeout 1800 -- $(BIN)/vnetx bench $(or $(ARGS),$(BENCH_VM))
 
 lint: setup-test  ## style, types, layering

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
-from vnetx_perf import control, cost, oneway, paced, pps, rr, stream
+from vnetx_perf import control, cost, oneway, paced, pps, rounds, rr, stream, trunks
 from vnetx_perf.figures import Figure, Target
 from vnetx_perf.session import Benchmark, Level, Session
 
@@ -79,10 +80,34 @@ def _stream(session: Session) -> Iterator[Figure]:
         del probes[1:]
     for probe in probes:
         figure = session.paired("stream", probe, seconds, 1 / len(probes))
-        for name, row in figure.rows.items():
-            told = (row.note, stream.offloads(session.made[name].state()))
-            row.note = "; ".join(filter(None, told))
+        _note_offloads(figure, session)
         yield figure
+
+
+def _note_offloads(figure: Figure, session: Session) -> None:
+    """Says of each row which offloads it had to do without."""
+    for name, row in figure.rows.items():
+        told = (row.note, stream.offloads(session.made[name].state()))
+        row.note = "; ".join(filter(None, told))
+
+
+def _across(probe: rounds.Probe) -> rounds.Probe:
+    """The probe, for a figure of its own."""
+    return dataclasses.replace(
+        probe, name=f"vlan-{probe.name}", title=f"{probe.title}, across a trunk"
+    )
+
+
+def _vlan(session: Session) -> Iterator[Figure]:
+    """Of two switches with a trunk between, what the others are of one."""
+    seconds = session.pick(0.08, 0.12, 0.2)
+    yield session.paired("vlan", _across(rr.probe(True)), seconds, 0.35)
+    yield session.paired("vlan", _across(oneway.probe()), seconds, 0.15)
+    yield session.paired("vlan", _across(pps.probe(_SIZES[0], "live")), 0.08, 0.2)
+    seconds = session.pick(0.15, 0.15, 0.5)
+    figure = session.paired("vlan", _across(stream.probe()), seconds, 0.3)
+    _note_offloads(figure, session)
+    yield figure
 
 
 def _cost(session: Session) -> Iterator[Figure]:
@@ -124,29 +149,34 @@ BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
     for each in (
         Benchmark("rr", "request and response over TCP and UDP sockets: latency, rate, CPU",
-                  _rr, _seconds(16, 50, 300)),
+                  _rr, _seconds(16, 44, 300)),
         Benchmark("oneway", "latency of a frame in the kernel alone",
-                  _oneway, _seconds(5, 15, 60)),
+                  _oneway, _seconds(5, 13, 60)),
         Benchmark("pps", "frames a second, by size and by source",
-                  _pps, _seconds(9, 38, 300)),
+                  _pps, _seconds(9, 32, 300)),
         Benchmark("rate", "highest rate without loss, and with 0.5 % of it (RFC 2544)",
-                  _rate, _seconds(0, 45, 180)),
+                  _rate, _seconds(0, 40, 180)),
         Benchmark("load", "latency under 10, 50 and 90 % of the slowest one's rate",
-                  _load, _seconds(0, 20, 120)),
+                  _load, _seconds(0, 18, 120)),
         Benchmark("burst", "latency and loss of bursts",
                   _burst, _seconds(0, 8, 60)),
         Benchmark("stream", "TCP and UDP streams by iperf3",
-                  _stream, _seconds(9, 38, 300)),
+                  _stream, _seconds(9, 33, 300)),
+        Benchmark("vlan", "tags put on and taken off: latency, frames a second, a stream",
+                  _vlan, _seconds(0, 30, 240),
+                  own=tuple(each.kind for each in trunks.KINDS), against=trunks.AGAINST),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),
-        Benchmark("scale", "cost against the size of the FDB and the number of ports",
+        Benchmark("scale", "cost against the number of FDB entries, ports and VLANs",
                   _scale, _seconds(0, 12, 90), wants_subjects=False),
         Benchmark("control", "how long commands take, beside the kernel's own",
-                  _control, _seconds(6, 25, 300), wants_subjects=False),
+                  _control, _seconds(6, 22, 300), wants_subjects=False),
     )
 }  # fmt: skip
 
 _FLAT = 1.15
+#: What VLANs may cost: latency, and frames a second where each takes 8 % longer.
+_SLOWER, _FEWER = 1.05, 0.926
 
 
 def _flat(series: str, small: str, large: str) -> dict[str, tuple[Target, ...]]:
@@ -155,11 +185,29 @@ def _flat(series: str, small: str, large: str) -> dict[str, tuple[Target, ...]]:
 
 #: What figures have to show: targets by figure and row.
 TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
-    "rr-tcp": {"vnetx-tc": (Target("≤", 0.90, "bridge"), Target("≤", 1.08, "direct"))},
+    "rr-tcp": {
+        "vnetx-tc": (Target("≤", 0.90, "bridge"), Target("≤", 1.08, "direct")),
+        "vnetx-vlan": (Target("≤", _SLOWER, "vnetx-tc"),),
+    },
     "stream-tcp": {"vnetx-tc": (Target("≥", 1.0, "bridge"),)},
     "pps-60": {
         "vnetx-tc": (Target("≥", 1.5, "bridge"),),
         "vnetx-xdp": (Target("≥", 1.8, "bridge"),),
+        "vnetx-vlan": (Target("≥", _FEWER, "vnetx-tc"),),
+    },
+    "vlan-rr-tcp": {
+        "vnetx-tag": (
+            Target("≤", _SLOWER, "vnetx-pair"),
+            Target("≤", 0.95, "bridge-vlan"),
+            Target("≤", 0.95, "8021q"),
+        ),
+    },
+    "vlan-pps-60": {
+        "vnetx-tag": (
+            Target("≥", _FEWER, "vnetx-pair"),
+            Target("≥", 1.0, "bridge-vlan"),
+            Target("≥", 1.0, "8021q"),
+        ),
     },
     "scale-fdb": _flat("tc hot", "10", "1,000,000") | _flat("xdp hot", "10", "1,000,000"),
     "scale-ports": _flat("tc hot", "2", "1,000") | _flat("xdp hot", "2", "1,000"),

@@ -44,6 +44,7 @@ _VID = 1
 _TAGGED = {"tpid": 0x8100, "pvid": _VID}
 _BROADCAST = b"\xff" * 6
 _FLOOD = "flooded to 3 ports"
+_ON_AND_OFF = "known unicast in a VLAN, tag put on and taken off"
 #: Addresses that can be learned or moved, and the share of repetitions that use them up: few
 #: are met twice.
 _NEW = 1 << 18
@@ -153,6 +154,13 @@ def _randomised(hook: str, count: int, then: int, source: bool = False) -> int:
     return program.fd
 
 
+def _untagged(then: int) -> int:
+    """A TC program that takes the tag off each frame and goes on with `then`."""
+    program = programs.Untagger()
+    program.then(then)
+    return program.fd
+
+
 def _nothing(hook: str) -> int:
     flags = next(row["flags"] for row in _abi.PROGRAMS if row["name"] == _PROGRAM[hook])
     return programs.constant(_KIND[hook], _EMPTY[hook], flags)
@@ -219,19 +227,28 @@ def feature_runs(
     return runs
 
 
-def vlan_runs(hook: str, vlans: Mapping[str, Bench], anew: Bench) -> list[Run]:
-    """Known unicast between access ports, from and to a trunk, and decided anew in a VLAN."""
-    plain = frame(address(0))
+def vlan_runs(hook: str, vlans: Mapping[str, Bench]) -> list[Run]:
+    """Known unicast between access ports, from and to a trunk, and decided anew in a VLAN.
+
+    From an access port to a trunk by TC only, and with another program before it that takes
+    the tag off again: the next repetition has the same frame.
+    """
+    plain, forwarded = frame(address(0)), _FORWARDED[hook]
     tagged = frame(address(0), tag=struct.pack("!HH", 0x8100, _VID))
     cases = {
         "known unicast in a VLAN, untagged": (vlans["access"], plain),
         "known unicast in a VLAN, tagged": (vlans["trunk"], tagged),
-        "known unicast in a VLAN, decided anew": (anew, plain),
+        "known unicast in a VLAN, decided anew": (vlans["anew"], plain),
     }
-    return [
-        Run(name, hook, bench.program(hook), data, "empty", _FORWARDED[hook])
+    runs = [
+        Run(name, hook, bench.program(hook), data, "empty", forwarded)
         for name, (bench, data) in cases.items()
     ]
+    if hook == "tc":
+        runs.append(Run("untag", hook, _untagged(_nothing(hook)), plain))
+        tagging = _untagged(vlans["out"].program(hook))
+        runs.append(Run(_ON_AND_OFF, hook, tagging, plain, "untag", forwarded))
+    return runs
 
 
 def table_runs(bench: Bench, hook: str, fdb: int, label: str) -> list[Run]:
@@ -273,16 +290,15 @@ def _path_cases(stack: contextlib.ExitStack, device: int, out: int) -> list[Run]
     limited = make(16, 4, "storm", storm_pps=(10**9, 0, 0))
     isolated = make(16, 4, "isolated")
     cases = []
-    vlans = {"access": make(16, 4, "vlan", **_TAGGED), "trunk": make(16, 4, "vlan", **_TAGGED)}
-    vlans["access"].put_into_vlans(1)
-    vlans["trunk"].put_into_vlans(1, tagged=(_IN, _OUT))
-    anew = make(16, 4, "vlan", **_TAGGED)
-    anew.put_into_vlans(1)
-    anew.maps.set_switch(refresh_ns=0)
+    vlans = {}
+    for name, trunks in (("access", ()), ("trunk", (_IN, _OUT)), ("out", (_OUT,)), ("anew", ())):
+        vlans[name] = make(16, 4, "vlan", **_TAGGED)
+        vlans[name].put_into_vlans(1, tagged=trunks)
+    vlans["anew"].maps.set_switch(refresh_ns=0)
     for hook in HOOKS:
         cases += path_runs(small, hook)
         cases += feature_runs(hook, make, refreshing, limited, isolated)
-        cases += vlan_runs(hook, vlans, anew)
+        cases += vlan_runs(hook, vlans)
     return cases
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from vnetx_perf import compare, reports, session, stats, suite
+from vnetx_perf.subjects import kind_of
 
 BASELINE = Path(__file__).with_name("baseline.json")
 #: A smaller loss is none: layouts of memory differ from boot to boot.
 TOLERANCE = 0.03
-BENCHMARKS = ("rr", "oneway", "pps", "stream")
+BENCHMARKS = ("rr", "oneway", "pps", "stream", "vlan")
 SUBJECTS = ("direct", "bridge", "vnetx-tc", "vnetx-xdp")
 
 
@@ -36,7 +37,7 @@ def to_ratios(report: Mapping[str, Any]) -> dict[str, Any]:
         rows = {
             row: {"values": compare.ratios(figure, row)}
             for row in figure["rows"]
-            if row.startswith("vnetx-")
+            if row.startswith("vnetx-") and kind_of(row) != figure["baseline"]
         }
         kept = ("name", "title", "lower_is_better", "baseline")
         figures.append({key: figure[key] for key in kept} | {"rows": rows})

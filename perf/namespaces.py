@@ -34,7 +34,13 @@ _numbers = itertools.count()
 
 def ip(*arguments: str, batch: str | None = None) -> str:
     """Runs ip(8), with `batch` as its commands if given; returns what it printed."""
-    command = ["ip", *arguments] if batch is None else ["ip", *arguments, "-batch", "-"]
+    return _iproute2("ip", *arguments, batch=batch)
+
+
+def _iproute2(*command: str, batch: str | None) -> str:
+    """Runs a command of iproute2's."""
+    if batch is not None:
+        command = (*command, "-batch", "-")
     done = subprocess.run(command, input=batch, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
@@ -89,6 +95,10 @@ class Namespace:
     def ip(self, *commands: str) -> None:
         """Runs commands of ip(8) here."""
         ip("-n", self.name, batch="\n".join(commands) + "\n")
+
+    def bridge(self, *commands: str) -> None:
+        """Runs commands of bridge(8) here."""
+        _iproute2("bridge", "-n", self.name, batch="\n".join(commands) + "\n")
 
     def sysctl(self, name: str, value: str | None = None) -> str | None:
         """Reads (or writes) a sysctl of this namespace; None where there is none of this name.

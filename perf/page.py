@@ -309,21 +309,30 @@ def _label(figure: Mapping[str, Any], label: str, names: _Names) -> str:
 
 
 def _glance(report: Mapping[str, Any], names: _Names) -> str:
-    """Ratios of vnetx to the baseline, a figure a row; of all others where vnetx is missing."""
+    """Ratios of vnetx to the baseline, a figure a row, a table for each baseline; of all others
+    where vnetx is missing."""
     figures = [f for f in report["figures"] if f["kind"] == "subjects" and f["baseline"]]
+    tables = [
+        _glance_table([f for f in figures if f["baseline"] == base], base, names)
+        for base in dict.fromkeys(figure["baseline"] for figure in figures)
+    ]
+    found = list(filter(None, tables))
+    return _section("At a glance", found, "glance") if found else ""
+
+
+def _glance_table(figures: Sequence[Mapping[str, Any]], base: str, names: _Names) -> str:
     columns = dict.fromkeys(
         label for f in figures for label in _own_rows(f) if label.startswith("vnetx")
     ) or dict.fromkeys(
         label for f in figures for label in _own_rows(f) if not names.is_limit(label)
     )
-    kept = [label for label in columns if any(label != f["baseline"] for f in figures)]
-    if not figures or not kept:
+    kept = [label for label in columns if label != base]
+    if not kept:
         return ""
-    bases = dict.fromkeys(names.title(figure["baseline"]) for figure in figures)
-    heads = [f"relative to {escape(' or '.join(bases))}"]
+    heads = [f"relative to {escape(names.title(base))}"]
     heads += [f"{_swatch(names.colour(label))}{escape(names.title(label))}" for label in kept]
     rows = [_glance_row(figure, kept) for figure in figures]
-    return _section("At a glance", [_table(heads, rows, "glance", "At a glance")], "glance")
+    return _table(heads, rows, "glance", f"At a glance, {heads[0]}")
 
 
 def _glance_row(figure: Mapping[str, Any], columns: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ _JUMP_EQ, _JUMP_NE, _JUMP_LT = 0x15, 0x55, 0xA5
 _JUMP_GT_REG, _JUMP_GE_REG = 0x2D, 0x3D
 _CALL, _EXIT = 0x85, 0x95
 _MAP_LOOKUP, _KTIME_GET_NS, _GET_PRANDOM_U32, _TAIL_CALL = 1, 5, 7, 12
-_SKB_LOAD_BYTES, _REDIRECT_PEER = 26, 155
+_SKB_VLAN_POP, _SKB_LOAD_BYTES, _REDIRECT_PEER = 19, 26, 155
 
 
 def _insn(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
@@ -276,7 +276,39 @@ def redirect_peer(ifindex: int) -> int:
     return _bpf.prog_load(SCHED_CLS, code, "perf_redirect")
 
 
-class Randomiser:
+class _Before:
+    """A program that does something to the frame and calls another one."""
+
+    fd: int
+
+    def __init__(self) -> None:
+        self._slot = _bpf.map_create(_PROG_ARRAY, 4, 4, 1, 0, "perf_next")
+
+    def then(self, program: int) -> None:
+        """Sets the program that goes on with the frame."""
+        _bpf.map_update(self._slot, bytes(4), struct.pack("=I", program))
+
+    def _go_on(self) -> bytes:
+        """Ends with the call; r6 = the context."""
+        return (
+            _insn(_MOV_REG, 1, 6)
+            + _load_map(2, self._slot)
+            + _insn(_MOV_IMM, 3, value=0)
+            + _insn(_CALL, value=_TAIL_CALL)
+            + _verdict(0)
+        )
+
+
+class Untagger(_Before):
+    """A TC program that takes a tag, if there is one, off the frame and calls another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        code = _insn(_MOV_REG, 6, 1) + _insn(_CALL, value=_SKB_VLAN_POP) + self._go_on()
+        self.fd = _bpf.prog_load(SCHED_CLS, code, "perf_untag")
+
+
+class Randomiser(_Before):
     """A program that writes a random address into the frame and calls another.
 
     The last four bytes of the destination, or of the source, become a number below `count`, in
@@ -285,7 +317,7 @@ class Randomiser:
     """
 
     def __init__(self, kind: int, count: int, flags: int = 0, source: bool = False) -> None:
-        self._slot = _bpf.map_create(_PROG_ARRAY, 4, 4, 1, 0, "perf_next")
+        super().__init__()
         ends = (0, 4) if kind == XDP else (76, 80)  # data and data_end of the context
         store = (
             _insn(_LOAD_W, 2, 6, ends[0])
@@ -300,17 +332,9 @@ class Randomiser:
             + _insn(_CALL, value=_GET_PRANDOM_U32)
             + _insn(_MOD_IMM, 0, value=count)
             + store
-            + _insn(_MOV_REG, 1, 6)
-            + _load_map(2, self._slot)
-            + _insn(_MOV_IMM, 3, value=0)
-            + _insn(_CALL, value=_TAIL_CALL)
-            + _verdict(0)
+            + self._go_on()
         )
         self.fd = _bpf.prog_load(kind, code, "perf_random", _bpf.ATTACH_XDP * (kind == XDP), flags)
-
-    def then(self, program: int) -> None:
-        """Sets the program that goes on with the frame."""
-        _bpf.map_update(self._slot, bytes(4), struct.pack("=I", program))
 
 
 def lookup(fdb: int, count: int) -> int:

@@ -18,13 +18,18 @@ from vnetx_perf.namespaces import Namespace
 BRIDGE_NETFILTER = tuple(
     f"net/bridge/bridge-nf-call-{table}tables" for table in ("ip", "ip6", "arp")
 )
+#: The remedy for what a kernel was built without.
+_OTHER_KERNEL = "make bench-vm runs one that has"
 _TRIALS = {
     "veth": "link add try0 type veth peer name try1",
     "bridge": "link add try2 type bridge",
     "macvlan": "link add link try0 name try3 type macvlan mode bridge",
     "ipvlan": "link add link try0 name try4 type ipvlan mode l2 bridge",
     "tap": "tuntap add dev try5 mode tap",
+    "vlan": "link add link try0 name try6 type vlan id 10",
 }
+#: Where the module is not called as the devices are.
+_MODULES = {"vlan": "8021q"}
 
 
 class Tool(NamedTuple):
@@ -46,7 +51,7 @@ def lacks_tools(tools: Iterable[Tool]) -> str:
 
 def lacks_module(what: str, module: str) -> str:
     """The sentence for something that a module would bring."""
-    return f"this kernel has no {what} (module {module} is not there)"
+    return f"this kernel has no {what} (module {module} is not there): {_OTHER_KERNEL}"
 
 
 @contextlib.contextmanager
@@ -75,8 +80,21 @@ def _refused(namespace: Namespace, kind: str) -> str:
         namespace.ip(_TRIALS[kind])
     except RuntimeError as error:
         if "Unknown device type" in str(error):
-            return lacks_module(kind, kind)
+            module = _MODULES.get(kind, kind)
+            return lacks_module(module, module)
         return f"no {kind} can be made here ({error})"
+    return ""
+
+
+def lacks_vlan_filtering() -> str:
+    """vlan_filtering of the kernel's bridge, which it is built with or without."""
+    try:
+        with _trial() as namespace:
+            namespace.ip(f"{_TRIALS['bridge']} vlan_filtering 1")
+    except RuntimeError as error:
+        if "not supported" in str(error):
+            return f"this kernel's bridge has no vlan_filtering: {_OTHER_KERNEL}"
+        return f"no bridge with vlan_filtering can be made here ({error})"
     return ""
 
 

@@ -137,7 +137,9 @@ class Benchmark:
         run: yields its figures one by one, so that what is there when a run is interrupted
             is shown.
         seconds: planned for each level; 0 leaves it out unless it is asked for by name.
-        wants_subjects: whether it measures the session's subjects.
+        wants_subjects: whether it measures subjects.
+        own: the subjects that it measures instead of the run's, where the run names none of
+            them; `against` are those that ratios are of, the first the baseline.
     """
 
     name: str
@@ -145,3 +147,5 @@ class Benchmark:
     run: Callable[[Session], Iterator[Figure]]
     seconds: Mapping[Level, float]
     wants_subjects: bool = True
+    own: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()

@@ -11,10 +11,17 @@ import os
 import socket
 from typing import Any, ClassVar
 
-from vnetx import doctor, engine
 from vnetx.model import Vlans
-from vnetx_perf import hooks, namespaces, programs, requirements
-from vnetx_perf.namespaces import Namespace, run_in
+from vnetx_perf import (
+    attached,
+    bridges,
+    hooks,
+    namespaces,
+    programs,
+    requirements,
+    trunks,
+)
+from vnetx_perf.namespaces import Namespace
 from vnetx_perf.openvswitch import Daemons
 from vnetx_perf.requirements import Tool
 from vnetx_perf.topology import Subject
@@ -97,22 +104,12 @@ class Bridge(Subject):
 
     def build(self) -> None:
         switch = self.veths_to_switch()
-        self.inner = ["br0"]
-        switch.ip(
-            f"link add dev br0 mtu {self.mtu} type bridge stp_state 0 forward_delay 0",
-            *(f"link set dev {port} master br0" for port in self.ports),
-            "link set dev br0 up",
-        )
-        with switch.entered():
-            for name in requirements.BRIDGE_NETFILTER:
-                switch.sysctl(name, str(int(self.netfilter)))
+        self.inner = [bridges.NAME]
+        bridges.make(switch, self.ports, self.mtu, netfilter=self.netfilter)
 
     def extra_state(self) -> dict[str, Any]:
-        switch = self.switch
-        assert switch is not None
-        with switch.entered():
-            names = requirements.BRIDGE_NETFILTER
-            return {"sysctls": {name: switch.sysctl(name) for name in names}}
+        assert self.switch is not None
+        return {"sysctls": bridges.sysctls(self.switch)}
 
 
 class BridgeNetfilter(Bridge):
@@ -291,14 +288,6 @@ class OvsUser(_OpenVswitch):
 # ---------------------------------------------------------------- vnetx
 
 
-def _attach(ports: list[str], hook: str, settings: dict[str, Any]) -> None:
-    engine.attach(ports, hook=hook, settings=settings)
-
-
-def _detach() -> None:
-    engine.detach([], every=True)
-
-
 class Vnetx(Subject):
     """vnetx, attached as a user does it."""
 
@@ -308,18 +297,18 @@ class Vnetx(Subject):
 
     @classmethod
     def missing(cls) -> str:
-        return super().missing() or _doctor()
+        return super().missing() or attached.missing()
 
     def build(self) -> None:
         self.veths_to_switch()
 
     def attach(self) -> None:
         assert self.switch is not None
-        run_in(self.switch, _attach, self.ports, self.hook, self.settings)
+        attached.attach(self.switch, self.hook, (self.ports, self.settings))
 
     def detach(self) -> None:
         if self.switch is not None:
-            run_in(self.switch, _detach)
+            attached.detach(self.switch)
 
     def extra_state(self) -> dict[str, Any]:
         return {"hook": self.hook}
@@ -351,14 +340,6 @@ class VnetxVlan(VnetxTc):
     settings: ClassVar[dict[str, Any]] = {"vlans": Vlans.access(10)}
 
 
-def _doctor() -> str:
-    """What `vnetx doctor` finds failing of the machine; other switches' state is no matter."""
-    for check in doctor.checks():
-        if check.status == "fail" and not check.name.startswith("switch "):
-            return f"{check.name}: {check.detail}: {check.remedy}"
-    return ""
-
-
 # ---------------------------------------------------------------- all
 
 SUBJECTS: dict[str, type[Subject]] = {
@@ -377,17 +358,23 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxXdp,
         VnetxAuto,
         VnetxVlan,
+        *trunks.KINDS,
     )
 }
 
 
+def kind_of(name: str) -> str:
+    """The kind of a subject; ``#n`` after it tells instances of one kind apart."""
+    return name.partition("#")[0]
+
+
 def make(name: str, **options: Any) -> Subject:
-    """A subject by name; ``#n`` after it tells instances of one kind apart.
+    """A subject by name.
 
     Raises:
         ValueError: there is none of this name.
     """
-    kind = name.partition("#")[0]
+    kind = kind_of(name)
     if kind not in SUBJECTS:
         raise ValueError(f"unknown subject '{name}'; there are {', '.join(SUBJECTS)}")
     return SUBJECTS[kind](**options)

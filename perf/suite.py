@@ -7,11 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vnetx_perf import machine, rounds, subjects
+from vnetx_perf import machine, rounds, subjects, trunks
 from vnetx_perf.benchmarks import BENCHMARKS, TARGETS
 from vnetx_perf.figures import AGAINST, Figure, again
 from vnetx_perf.namespaces import remove_leftovers, swept
@@ -53,6 +53,27 @@ class Request:
     def chosen(self) -> list[Benchmark]:
         return [BENCHMARKS[name] for name in self.benchmarks]
 
+    def measured(self, benchmark: Benchmark) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(subjects, what ratios are of) of a benchmark; the baseline is among them twice."""
+        if not benchmark.wants_subjects:
+            return (), ()
+        names, against = self.subjects, self.against
+        if benchmark.own:
+            if not set(against) <= set(benchmark.own):
+                against = benchmark.against
+            named = {name for name in benchmark.own if name in self.subjects}
+            names = tuple(n for n in benchmark.own if not named or n in named.union(against))
+        return tuple(name for each in names for name in _twice(each, against[0])), against
+
+    @property
+    def built(self) -> list[str]:
+        """All subjects that the run is of."""
+        return list(dict.fromkeys(n for each in self.chosen for n in self.measured(each)[0]))
+
+
+def _twice(name: str, baseline: str) -> tuple[str, ...]:
+    return (name, again(name)) if name == baseline else (name,)
+
 
 def choose(
     names: Sequence[str], against: Sequence[str], level: Level
@@ -75,21 +96,31 @@ def choose(
     measured = tuple(name for name in BENCHMARKS if name in names)
     if not measured:
         measured = tuple(name for name, each in BENCHMARKS.items() if each.seconds[level])
-    to = tuple(dict.fromkeys(against)) or AGAINST
     named = [name for name in names if name in subjects.SUBJECTS]
+    to = tuple(dict.fromkeys(against)) or (trunks.AGAINST if _is_trunk(named) else AGAINST)
     if not named and not against:
-        named = list(_QUICK if level == "quick" else subjects.SUBJECTS)
+        named = list(_QUICK if level == "quick" else _alike(trunk=False))
     elif not named:
-        named = [name for name in subjects.SUBJECTS if name.startswith("vnetx-")]
+        named = [name for name in _alike(_is_trunk(to)) if name.startswith("vnetx-")]
     wanted = {*named, *to}
     return measured, tuple(name for name in subjects.SUBJECTS if name in wanted), to
 
 
+def _is_trunk(names: Sequence[str]) -> bool:
+    """Whether all of them have a trunk, and so nothing to be compared with among the others."""
+    return bool(names) and all(subjects.SUBJECTS[name].trunk for name in names)
+
+
+def _alike(trunk: bool) -> list[str]:
+    """The subjects that have a trunk, or those that have none."""
+    return [name for name, kind in subjects.SUBJECTS.items() if kind.trunk == trunk]
+
+
 def planned(request: Request) -> float:
     """Seconds that the run may take."""
-    wants = any(each.wants_subjects for each in request.chosen)
-    building = _BUILD_S * (len(request.subjects) + 1) if wants else 0
-    return building + sum(_seconds(each, request.level) for each in request.chosen)
+    return _BUILD_S * len(request.built) + sum(
+        _seconds(each, request.level) for each in request.chosen
+    )
 
 
 def _seconds(benchmark: Benchmark, level: Level) -> float:
@@ -160,14 +191,13 @@ class Run:
 
     def _measure(self) -> None:
         request = self._request
-        chosen = request.chosen
-        names = self._present() if any(each.wants_subjects for each in chosen) else []
+        names = self._present()
         before = signal.getsignal(signal.SIGINT)
         try:
             with rounds.built(names, self._progress) as (made, failed):
                 self.report["missing"].update(failed)
                 try:
-                    self._benchmarks(self._session(made), chosen)
+                    self._benchmarks(self._session(made), request.chosen)
                 finally:  # taking down is not interrupted
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
         finally:
@@ -193,23 +223,21 @@ class Run:
         )
 
     def _present(self) -> list[str]:
-        """The subjects that this machine can have, the baseline twice."""
-        present = []
-        for name in self._request.subjects:
-            if why := subjects.SUBJECTS[name].missing():
-                self.report["missing"][name] = why
-                continue
-            present.append(name)
-            if name == self._request.against[0]:
-                present.append(again(name))
-        return present
+        """The subjects that this machine can have."""
+        built = self._request.built
+        lacks = {kind: subjects.SUBJECTS[kind].missing() for kind in map(subjects.kind_of, built)}
+        self.report["missing"].update({kind: why for kind, why in lacks.items() if why})
+        return [name for name in built if not lacks[subjects.kind_of(name)]]
 
     def _benchmarks(self, session: Session, chosen: Sequence[Benchmark]) -> None:
         for number, benchmark in enumerate(chosen):
-            session.seconds = _seconds(benchmark, session.level)
+            names, against = self._request.measured(benchmark)
+            made = {name: session.made[name] for name in names if name in session.made}
+            seconds = _seconds(benchmark, session.level)
+            part = replace(session, made=made, against=against, seconds=seconds)
             self._progress.expect(sum(_seconds(each, session.level) for each in chosen[number:]))
             try:
-                for figure in benchmark.run(session):
+                for figure in benchmark.run(part):
                     self._add(figure)
             except rounds.Interrupted as interrupted:
                 self._add(interrupted.figure)

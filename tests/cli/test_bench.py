@@ -20,12 +20,18 @@ def namespaces(pid: int) -> list[str]:
 
 def test_list_shows_what_there_is_and_what_is_missing() -> None:
     shown = vnetx("bench", "list").out
-    for words in ("request and response", "kernel bridge", "vnetx-tc", "ipvlan-l3"):
+    for words in ("request and response", "tags put on", "kernel bridge", "vnetx-tc", "8021q"):
         assert words in shown
     listed = vnetx("--json", "bench", "list").json
     by_name = {each["name"]: each for each in listed["subjects"]}
     assert by_name["bridge"]["missing"] == ""
-    assert {"rr", "oneway", "pps", "cost"} <= {each["name"] for each in listed["benchmarks"]}
+    assert {"bridge-pair", "bridge-vlan", "8021q", "vnetx-pair", "vnetx-tag"} <= by_name.keys()
+    for name in ("bridge-vlan", "8021q"):
+        lacks = by_name[name]["missing"]
+        assert not lacks or lacks.endswith(": make bench-vm runs one that has")
+    assert {"rr", "oneway", "pps", "vlan", "cost"} <= {
+        each["name"] for each in listed["benchmarks"]
+    }
 
 
 @pytest.mark.parametrize("arguments", [["speed"], ["rr", "--against", "token-ring"]])

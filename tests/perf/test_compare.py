@@ -73,6 +73,14 @@ def test_the_gate_keeps_ratios_and_no_times():
     assert all(0.85 < value < 0.95 for value in values)
 
 
+def test_the_gate_keeps_nothing_of_a_baseline_that_is_vnetx_itself():
+    vlan = Figure("vlan-rr-tcp", "vlan", "a", "µs", True, "subjects", against=("vnetx-pair",))
+    names = ("bridge-pair", "vnetx-pair", "vnetx-pair#2", "vnetx-tag")
+    vlan.rows = {name: Row.of([1.0] * 6) for name in names}
+    (kept,) = gate.to_ratios(report(1) | {"figures": [vlan.to_json()]})["figures"]
+    assert set(kept["rows"]) == {"vnetx-tag"}
+
+
 @pytest.mark.parametrize(("factor", "status"), [(1.0, 0), (1.02, 0), (1.08, 1), (0.9, 0)], ids=str)
 def test_the_gate_fails_on_a_loss_and_says_which(
     tmp_path: Path,

@@ -460,6 +460,28 @@ def test_a_report_without_figures() -> None:
     assert "Read with care" not in made
 
 
+def test_at_a_glance_a_table_for_each_baseline() -> None:
+    """What was measured across a trunk has nothing to do with the rest."""
+    one = {"bridge": row(2.0), "vnetx-tc": row(1.0, ratios={"bridge": ratio(0.5, "better")})}
+    two = {
+        "vnetx-pair": row(2.0),
+        "vnetx-tag": row(3.0, ratios={"vnetx-pair": ratio(1.5, "worse")}),
+    }
+    figures = [
+        figure("rr", "subjects", one, baseline="bridge"),
+        figure("vlan-rr", "subjects", two, baseline="vnetx-pair"),
+    ]
+    tables = re.findall(
+        r'<table class="glance">.*?</table>', page.render(bare(figures=figures)), re.DOTALL
+    )
+    heads = [re.findall(r'<th scope="col">(?:<i[^>]*></i>)?([^<]*)</th>', each) for each in tables]
+    assert heads == [
+        ["relative to bridge", "vnetx-tc"], ["relative to vnetx-pair", "vnetx-tag"]
+    ]  # fmt: skip
+    assert "50 % less" in tables[0]
+    assert "50 % more" in tables[1]
+
+
 @pytest.mark.parametrize(
     "rows",
     [

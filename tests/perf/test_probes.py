@@ -214,8 +214,9 @@ def test_costs_of_all_paths_are_told():
         rows = figures[f"cost-{hook}"].rows
         for name in ("known unicast", "drop: same port", "source learned", "source moved"):
             assert len(rows[name].values) == 3
-        assert not {"empty", "draw"} & rows.keys(), "what is taken off is no path"
+        assert not {"empty", "draw", "untag"} & rows.keys(), "what is taken off is no path"
     assert "flooded to 3 ports" in figures["cost-tc"].rows
+    assert "known unicast in a VLAN, tag put on and taken off" in figures["cost-tc"].rows
 
 
 def test_costs_by_size_are_curves():

@@ -164,9 +164,10 @@ def test_missing_open_vswitch_is_told_with_its_package(kind, monkeypatch, tmp_pa
 def test_a_missing_module_is_told_by_name(monkeypatch):
     monkeypatch.setitem(requirements._TRIALS, "ring", "link add try9 type ring")
     reason = requirements.lacks_devices(["veth", "ring"])
-    assert reason == "this kernel has no ring (module ring is not there)"
+    remedy = "make bench-vm runs one that has"
+    assert reason == f"this kernel has no ring (module ring is not there): {remedy}"
     reason = requirements.lacks_netlink_family("ring", "token", "ring")
-    assert reason == "this kernel has no token (module ring is not there)"
+    assert reason == f"this kernel has no token (module ring is not there): {remedy}"
 
 
 def test_nothing_is_left_of_what_was_tried():

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from vnetx_perf import benchmarks, hooks, machine, programs, rounds, rr, session, subjects, suite
+from vnetx_perf import (
+    benchmarks,
+    hooks,
+    machine,
+    programs,
+    rounds,
+    rr,
+    session,
+    subjects,
+    suite,
+    trunks,
+)
 from vnetx_perf.benchmarks import BENCHMARKS
 from vnetx_perf.figures import Figure, Row
 from vnetx_perf.namespaces import PREFIX
@@ -25,7 +36,7 @@ CORE = max(os.sched_getaffinity(0))
 def test_all_of_it_by_default():
     chosen, measured, against = suite.choose([], [], "default")
     assert chosen == tuple(BENCHMARKS)
-    assert measured == tuple(subjects.SUBJECTS)
+    assert measured == tuple(n for n, kind in subjects.SUBJECTS.items() if not kind.trunk)
     assert against == ("bridge", "direct")
 
 
@@ -39,6 +50,34 @@ def test_names_say_what_and_of_what():
 def test_against_alone_is_against_vnetx():
     _, measured, _ = suite.choose(["rr"], ["bridge"], "default")
     assert measured == ("bridge", "vnetx-tc", "vnetx-xdp", "vnetx-auto", "vnetx-vlan")
+
+
+def test_subjects_with_a_trunk_are_compared_among_themselves():
+    _, measured, against = suite.choose(["rr", "vnetx-tag"], [], "default")
+    assert measured == ("bridge-vlan", "8021q", "vnetx-pair", "vnetx-tag")
+    assert against == ("vnetx-pair", "bridge-vlan", "8021q")
+    _, measured, _ = suite.choose(["rr"], ["bridge-pair"], "default")
+    assert measured == ("bridge-pair", "vnetx-pair", "vnetx-tag")
+
+
+@pytest.mark.parametrize(
+    ("names", "against", "rr", "vlan"),
+    [
+        ([], [], "direct bridge bridge#2 macvlan", "bridge-pair vnetx-pair vnetx-pair#2 vnetx-tag"),
+        (["rr", "vlan", "macvlan"], [], "direct bridge bridge#2 macvlan", "8021q vnetx-tag"),
+        (["vlan", "bridge-pair", "vnetx-tag"], ["bridge-pair"], "",
+         "bridge-pair bridge-pair#2 vnetx-tag"),
+        (["vlan"], ["bridge-pair"], "", "bridge-pair bridge-pair#2 vnetx-pair vnetx-tag"),
+    ],
+)  # fmt: skip
+def test_vlans_are_measured_of_two_switches_and_the_rest_of_one(names, against, rr, vlan):
+    asked = request(names, against, "default")
+    found = {each.name: asked.measured(each)[0] for each in asked.chosen}
+    assert set(rr.split()) <= set(found.get("rr", ()))
+    assert set(vlan.split()) <= set(found["vlan"])
+    assert not {"vnetx-tag", "vnetx-pair"} & set(found.get("rr", ()))
+    assert not {"vnetx-tc", "bridge"} & set(found["vlan"])
+    assert set(asked.built) == {*found.get("rr", ()), *found["vlan"]}
 
 
 @pytest.mark.parametrize(("names", "against"), [(["speed"], []), ([], ["rr"]), ([], ["nobody"])])
@@ -111,6 +150,31 @@ def test_one_core_is_not_enough_for_two(monkeypatch):
     made = session.Session({}, "default", CORE, None, 1)
     assert [figure.name for figure in BENCHMARKS["rr"].run(made)] == ["rr-tcp", "rr-udp"]
     assert "one core" in made.skipped["rr-tcp-2core"]
+
+
+@pytest.mark.root
+def test_tagging_is_measured_across_a_trunk_and_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr(trunks.BridgeVlan, "missing", classmethod(lambda _: "no such option"))
+    monkeypatch.setattr(trunks.Bridge8021q, "missing", classmethod(lambda _: "no such module"))
+
+    def measure(probe, made, *, against, **_):
+        rows = {name: Row.of([1.0] * 6) for name in made}
+        return Figure(probe.name, "vlan", probe.title, "u", True, "subjects", None, against,
+                      rows=rows)  # fmt: skip
+
+    monkeypatch.setattr(rounds, "run", measure)
+    report = run(["vlan"])
+    names = [figure["name"] for figure in report["figures"]]
+    assert names == ["vlan-rr-tcp", "vlan-oneway", "vlan-pps-60", "vlan-stream-tcp"]
+    assert report["missing"] == {"bridge-vlan": "no such option", "8021q": "no such module"}
+    for figure in report["figures"]:
+        assert set(figure["rows"]) == {"bridge-pair", "vnetx-pair", "vnetx-pair#2", "vnetx-tag"}
+        assert figure["baseline"] == "vnetx-pair"
+        assert figure["title"].endswith(", across a trunk")
+    targets = report["figures"][0]["rows"]["vnetx-tag"]["targets"]
+    assert [(each["of"], each["verdict"]) for each in targets] == [
+        ("vnetx-pair", "holds"), ("bridge-vlan", "not measured"), ("8021q", "not measured"),
+    ]  # fmt: skip
 
 
 @pytest.mark.root
