@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from lib import EMULATED
 from lib.topology import Lab, carrier, ipv4, ipv6, ping, ping_test, tcp_test, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+SETTINGS = Path("/proc/sys/net/bridge")
+
+
+@pytest.fixture(autouse=True)
+def br_netfilter() -> Iterator[None]:
+    """It is there in every namespace as soon as it is loaded: only in the virtual machine, and only
+    for these tests."""
+    if EMULATED and not SETTINGS.exists():
+        subprocess.run(["modprobe", "br_netfilter"], check=True)
+        yield
+        subprocess.run(["modprobe", "-r", "br_netfilter"], check=True)
+    elif SETTINGS.exists():
+        yield
+    else:
+        pytest.skip("this kernel has no br_netfilter")
 
 
 def filtered_lab(lab: Lab) -> Lab:
@@ -20,9 +41,9 @@ def filtered_lab(lab: Lab) -> Lab:
     return lab
 
 
-def nf_call(lab: Lab) -> None:
+def nf_call(lab: Lab, on: int) -> None:
     for table in ("iptables", "ip6tables", "arptables"):
-        lab.near.sysctl(f"net/bridge/bridge-nf-call-{table}", 1)
+        lab.near.sysctl(f"net/bridge/bridge-nf-call-{table}", on)
 
 
 def test_a_bridge_is_filtered(lab: Lab) -> None:
@@ -31,21 +52,16 @@ def test_a_bridge_is_filtered(lab: Lab) -> None:
     bridge = lab.switch("kernel")
     bridge.create()
     bridge.attach("p1", "p2")
+    nf_call(lab, 0)
     assert ping(lab.hosts[1], ipv4(2)), "without br_netfilter"
-    try:
-        nf_call(lab)
-    except FileNotFoundError:
-        pytest.skip("this kernel has no br_netfilter")
+    nf_call(lab, 1)
     assert not ping(lab.hosts[1], ipv4(2), options=("-W", "0.3"))
     assert not ping(lab.hosts[1], ipv6(2), options=("-W", "0.3"))
 
 
 def test_a_vnetx_switch_is_not(hook: str, lab: Lab) -> None:
     filtered_lab(lab)
-    try:
-        nf_call(lab)
-    except FileNotFoundError:
-        pytest.skip("this kernel has no br_netfilter")
+    nf_call(lab, 1)
     lab.vnetx(hook).attach("p1", "p2")
     for address in (ipv4, ipv6):
         ping_test({address(n): node for n, node in lab.hosts.items()}, size=2000)

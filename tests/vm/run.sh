@@ -71,7 +71,7 @@ guest_environment() {
         VNETX_VM_WIRES "${wires[*]}"
 }
 
-timeout=3600
+timeout=5400
 out=
 verbose=
 while (($#)); do
