@@ -1063,8 +1063,8 @@ class Cable:
         plane: Dataplane,
         cables: list[tuple[End, End]],
         stack: contextlib.ExitStack,
-        xdp: bool = False,
         mtu: int = 1500,
+        **settings: Any,
     ) -> None:
         self.plane, self.stack = plane, stack
         self.hosts = [Namespace(), Namespace()]
@@ -1072,22 +1072,29 @@ class Cable:
             stack.callback(there.close)
             plane.near.ip(f"link add a{number} type veth peer name eth0 netns {there.path}")
             stack.callback(plane.near.ip, f"link del a{number}")
-            there.ip("link set eth0 up", f"addr add 192.0.2.{number + 1}/24 dev eth0")
+            there.ip(
+                f"link set eth0 address {station(number).hex(':')} up",
+                f"addr add 192.0.2.{number + 1}/24 dev eth0",
+            )
         for n in range(len(cables)):
             plane.near.ip(f"link add c{2 * n} mtu {mtu} type veth peer name c{2 * n + 1} mtu {mtu}")
             stack.callback(plane.near.ip, f"link del c{2 * n}")
         self.ends = ["a0", *(f"c{n}" for n in range(2 * len(cables))), "a1"]
         ends = [end for cable in cables for end in cable]
         first, last = ends[0]["members"].bit_length() - 1, ends[-1]["members"].bit_length() - 1
+        hosts = [
+            {**access_end(vid), "peer": True, "peer_retype": True, "peer_mac": station(number)}
+            for number, vid in enumerate((first, last))
+        ]
         pair = Pair(plane)
-        for index, (name, settings) in enumerate(
-            zip(self.ends, [access_end(first), *ends, access_end(last)], strict=True), start=1
+        for index, (name, end) in enumerate(
+            zip(self.ends, [hosts[0], *ends, hosts[1]], strict=True), start=1
         ):
             ifindex = self._device(name)
-            pair.port(index, ifindex, vlan=True, bd=0, xdp=xdp, **settings)
-            for hook in ("tc_ingress", *(["xdp"] if xdp else [])):
-                self._attach(hook, name)
-            if xdp:
+            pair.port(index, ifindex, vlan=True, bd=0, **end, **settings)
+            self._attach("tc_ingress", name)
+            if settings.get("xdp"):
+                self._attach("xdp", name)
                 plane.maps.set_devmap(index, ifindex)
         self.sniffer = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         self.sniffer.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
@@ -1225,6 +1232,25 @@ def test_streams_over_a_device_without_offload(
             assert sent == got
             assert max(cable.seen()) <= 1522
             nothing_dropped(plane)
+
+
+@pytest.mark.parametrize(
+    ("cables", "tpid", "mtu"),
+    [
+        *((three_cables, tpid, 1500) for tpid in (VLAN, QINQ, *FOREIGN[:2])),
+        (provider, QINQ, 1500),
+        (provider, FOREIGN[0], 1504),
+    ],
+)
+def test_streams_that_are_flooded(plane: Dataplane, cables: Any, tpid: int, mtu: int) -> None:
+    """In one piece, too."""
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, cables(tpid), stack, mtu=mtu, learning=False)
+        sent, got = cable.transfer()
+        assert sent == got
+        assert max(cable.seen()) > 20_000
+        assert not plane.fdb()
+        nothing_dropped(plane)
 
 
 @TPIDS
