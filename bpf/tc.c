@@ -29,15 +29,20 @@
 static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
 	const __u32 count = ctx_frames(ctx);
-	const __u32 refusal = flow_check(ctx, flow, len);
+	__u32 refusal;
 
 	stats_rx(flow->in, count, len);
 	stats_vlan_rx(flow->vid, count, len);
+	len = egress_len(flow, len);
+	if (unlikely(flow->how & EGRESS_TAGS) && egress_retag(ctx, flow, tci))
+		refusal = VNETX_NO_MEMORY;
+	else
+		refusal = flow_check(ctx, flow, len);
 	if (unlikely(refusal)) {
 		stats_reason(flow->out, refusal, count);
 		return CTX_DROP;
 	}
-	return send_flow(ctx, flow, len, count, tci);
+	return send_flow(ctx, flow, len, count);
 }
 
 /* A frame that has to be decided on, from port @index. */

@@ -73,18 +73,22 @@ static __always_inline int xdp_unicast(ctx_t *ctx, const struct frame *frame,
 				       const struct vnetx_port *in)
 {
 	const struct vnetx_port *out = port_get(frame->out);
+	const struct mtu mtu = mtu_of(ctx, frame->len, frame->tagged);
 	struct vnetx_flow flow;
 	__u32 refusal;
 	int verdict;
 
 	if (!out || !(out->flags & VNETX_PORT_XDP) || ctx_has_frags(ctx, frame->len))
 		return XDP_PASS;
-	refusal = egress_refusal(ctx, frame, out);
+	refusal = egress_refusal(frame, out);
+	if (likely(!refusal))
+		refusal = mtu_ask(ctx, &mtu, out->ifindex);
 	if (unlikely(refusal == VNETX_MTU))
 		return XDP_PASS;
 	if (unlikely(refusal))
 		return xdp_drop(frame, frame->out, refusal);
 	flow = egress_decide(ctx, in, out, frame, HOOK_INGRESS);
+	flow_keep(ctx, &flow, frame);
 	if (!(flow.how & VNETX_FLOW_XDP))
 		return XDP_PASS;
 	verdict = xdp_send(ctx, &flow, frame->len, frame->tag.tci);

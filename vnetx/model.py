@@ -141,7 +141,14 @@ def format_groups(mask: int) -> str:
 # ---------------------------------------------------------------- VLANs
 
 #: Kinds of tags that a port heeds, and their TPIDs (802.1Q-2018 Table 9-1).
-VLAN_PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
+VLAN_PROTOCOLS = {
+    "802.1q": 0x8100,
+    "802.1ad": 0x88A8,
+    # pre-standard ones, under which providers' equipment still tags
+    "0x9100": 0x9100,
+    "0x9200": 0x9200,
+    "0x9300": 0x9300,
+}
 ACCEPT = ("all", "tagged", "untagged")
 #: VIDs that a VLAN can have; 0 is none and 4095 reserved (802.1Q-2018 Table 9-2).
 FIRST_VID, LAST_VID = 1, 4094

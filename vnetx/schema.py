@@ -100,7 +100,7 @@ class _Tagging(_Part):
     pvid: int | None = None
     accept: Literal["all", "tagged", "untagged"] = "all"
     priority: int = 0
-    vlan_protocol: Literal["802.1q", "802.1ad"] = "802.1q"
+    vlan_protocol: Literal["802.1q", "802.1ad", "0x9100", "0x9200", "0x9300"] = "802.1q"
     vlan_map: dict[_Vid, _Vid] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -31,6 +31,15 @@ static __always_inline int map_insert(void *map, const void *key, const void *va
 	return bpf_map_update_elem(map, (void *)key, (void *)value, BPF_NOEXIST);
 }
 
+/*
+ * A pre-standard TPID (0x9100, 0x9200, 0x9300), host byte order.  The kernel keeps no such
+ * tag beside the data, and to its helpers it is payload.
+ */
+static __always_inline int ctx_tpid_foreign(__u16 tpid)
+{
+	return (tpid & 0xf000) == 0x9000;
+}
+
 /* bcc knows tail calls as a method of its own tables only. */
 static void (*const tail_call)(void *ctx, void *map, __u32 index) = (void *)BPF_FUNC_tail_call;
 

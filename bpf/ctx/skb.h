@@ -67,22 +67,142 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return ctx->gso_size != 0;
 }
 
+/* Payload of each frame that a GSO packet becomes. */
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return ctx->gso_size;
+}
+
 /* Reads bytes of the frame, in whatever buffer they are.  0 or negative. */
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
 	return bpf_skb_load_bytes(ctx, offset, to, len);
 }
 
-/* Takes the outer tag off; nothing of the data moves if it was beside them.  0 or negative. */
-static __always_inline int ctx_pop_tag(ctx_t *ctx)
+#define CTX_TPID_AT (2 * ETH_ALEN)
+
+/* A tag that is there for a while only, for what the kernel does when it comes or goes. */
+static __always_inline int ctx_push_dummy(ctx_t *ctx)
 {
-	return bpf_skb_vlan_pop(ctx);
+	return bpf_skb_vlan_push(ctx, __constant_htons(ETH_P_8021AD), 0);
 }
 
-/* Puts a tag outside of what is there: beside the data, and one that is there into them. */
+static __always_inline int ctx_set_tpid(ctx_t *ctx, __u16 tpid)
+{
+	const __be16 value = __constant_htons(tpid);
+
+	return bpf_skb_store_bytes(ctx, CTX_TPID_AT, &value, sizeof(value), 0);
+}
+
+/*
+ * What takes a tag out of the data heeds skb->protocol, which names a tag in them only if
+ * it was pushed into them: one that then goes, with the frame's own, by its right name.
+ * skb->protocol and network header are those of what was inside (skb_vlan_push, -pop).
+ * After an error the frame is lost either way, so that there is but one branch, and few
+ * ways for the verifier.
+ */
+static __always_inline int ctx_pop_foreign(ctx_t *ctx)
+{
+	int err = ctx_set_tpid(ctx, ETH_P_8021Q);
+
+	err |= ctx_push_dummy(ctx);
+	err |= ctx_push_dummy(ctx);
+	err |= bpf_skb_vlan_pop(ctx);
+	err |= bpf_skb_vlan_pop(ctx);
+	return err | bpf_skb_vlan_pop(ctx);
+}
+
+/*
+ * A tag is pushed into the data by the one that comes after it, and gets its name there.
+ * skb->protocol is its TPID, as if the frame had been received so.
+ */
+static __always_inline int ctx_push_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	int err = bpf_skb_vlan_push(ctx, __constant_htons(ETH_P_8021AD), tci);
+
+	err |= ctx_push_dummy(ctx);
+	err |= ctx_set_tpid(ctx, tpid);
+	err |= ctx_push_dummy(ctx);
+	err |= bpf_skb_vlan_pop(ctx);
+	return err | bpf_skb_vlan_pop(ctx);
+}
+
+/* Customers' tags that a GSO packet may have inside a foreign one. */
+#define CTX_GSO_TAGS 3
+
+/* Both addresses, and behind them the tags. */
+struct ctx_tags {
+	__u32 addresses[3];
+	struct {
+		__be16 tpid;
+		__be16 tci;
+	} tag[1 + CTX_GSO_TAGS];
+};
+
+/*
+ * A GSO packet has to be cut to segments where the device does not: whose skb->protocol has
+ * to be that of layer 3, behind a link layer header (mac_len) of whatever length it is.
+ */
+static __always_inline int ctx_push_foreign_gso(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	struct ctx_tags to = {};
+	__u32 n;
+
+	if (bpf_skb_load_bytes(ctx, 0, to.addresses, sizeof(to.addresses)))
+		return -EINVAL;
+	to.tag[0].tpid = __constant_htons(tpid);
+	to.tag[0].tci = __constant_htons(tci);
+#pragma clang loop unroll(full)
+	for (n = 1; n <= CTX_GSO_TAGS; n++) {
+		/* The verifier wants each load from ctx itself, not from a register with its sum. */
+		asm volatile("" : "+r"(ctx));
+		if (!ctx->vlan_present)
+			break;
+		to.tag[n].tpid = ctx->vlan_proto;
+		to.tag[n].tci = __constant_htons((__u16)ctx->vlan_tci);
+		if (bpf_skb_vlan_pop(ctx))
+			return -ENOMEM;
+	}
+	if (ctx->vlan_present || bpf_skb_change_head(ctx, n * sizeof(to.tag[0]), 0))
+		return -ENOMEM;
+	return bpf_skb_store_bytes(ctx, 0, &to, sizeof(to.addresses) + n * sizeof(to.tag[0]), 0);
+}
+
+/*
+ * Takes the outer tag off, which has this TPID; nothing of the data moves if it was beside
+ * them.  0 or negative.
+ */
+static __always_inline int ctx_pop_tag(ctx_t *ctx, __u16 tpid)
+{
+	return unlikely(ctx_tpid_foreign(tpid)) ? ctx_pop_foreign(ctx) : bpf_skb_vlan_pop(ctx);
+}
+
+/*
+ * Puts a tag outside of what is there: beside the data, and one that is there into them; a
+ * foreign one into the data.  After that the frame can be sent, where it is read anew, and
+ * not passed on to whom trusts what was read.  0 or negative.
+ */
 static __always_inline int ctx_push_tag(ctx_t *ctx, __u16 tpid, __u16 tci)
 {
-	return bpf_skb_vlan_push(ctx, __constant_htons(tpid), tci);
+	if (likely(!ctx_tpid_foreign(tpid)))
+		return bpf_skb_vlan_push(ctx, __constant_htons(tpid), tci);
+	return ctx_push_foreign(ctx, tpid, tci);
+}
+
+/* The same, of a GSO packet that can be cut to segments afterwards, whatever its tag. */
+static __always_inline int ctx_push_tag_gso(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	if (likely(!ctx_tpid_foreign(tpid) || !ctx_is_gso(ctx)))
+		return ctx_push_tag(ctx, tpid, tci);
+	return ctx_push_foreign_gso(ctx, tpid, tci);
+}
+
+/* A GSO packet that came with a foreign tag is one that can be cut to segments again. */
+static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	if (!ctx_is_gso(ctx))
+		return 0;
+	return ctx_pop_foreign(ctx) ? -ENOMEM : ctx_push_foreign_gso(ctx, tpid, tci);
 }
 
 #endif

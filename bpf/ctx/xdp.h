@@ -72,6 +72,11 @@ static __always_inline int ctx_is_gso(const ctx_t *ctx)
 	return 0;
 }
 
+static __always_inline __u32 ctx_gso_size(const ctx_t *ctx)
+{
+	return 0;
+}
+
 /* Reads bytes of the frame, in whatever buffer they are.  0 or negative. */
 static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 len)
 {
@@ -85,8 +90,8 @@ struct ctx_tagged {
 	__be16 tci;
 };
 
-/* Takes the outer tag off: the addresses move.  0 or negative. */
-static __always_inline int ctx_pop_tag(ctx_t *ctx)
+/* Takes the outer tag off, whatever its TPID: the addresses move.  0 or negative. */
+static __always_inline int ctx_pop_tag(ctx_t *ctx, __u16 tpid)
 {
 	struct ctx_tagged *from = ctx_data(ctx);
 	__u32 *to = (void *)from + 4;
@@ -116,6 +121,17 @@ static __always_inline int ctx_push_tag(ctx_t *ctx, __u16 tpid, __u16 tci)
 	to->addresses[2] = from[2];
 	to->tpid = __constant_htons(tpid);
 	to->tci = __constant_htons(tci);
+	return 0;
+}
+
+static __always_inline int ctx_push_tag_gso(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
+	return ctx_push_tag(ctx, tpid, tci);
+}
+
+/* Nothing but the frame itself says what is in it. */
+static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
+{
 	return 0;
 }
 

@@ -5,6 +5,9 @@
 
 #define EGRESS_RETAG (VNETX_FLOW_POP | VNETX_FLOW_PUSH)
 
+/* There is something to be done with tags. */
+#define EGRESS_TAGS (EGRESS_RETAG | VNETX_FLOW_FOREIGN)
+
 /* Which side of a device a frame is seen on. */
 enum hook {
 	HOOK_INGRESS,
@@ -24,17 +27,21 @@ static __always_inline int egress_to_peer(const struct vnetx_port *out, const st
 	       eth_equal(frame->dst.mac, out->peer_mac);
 }
 
-/* A set of enum vnetx_flow_how. */
+/*
+ * A set of enum vnetx_flow_how.  A frame that gets a foreign tag (or one that has it
+ * already, and is settled) is sent where it is read anew.
+ */
 static __always_inline __u32 egress_how(const struct vnetx_port *in, const struct vnetx_port *out,
-					const struct frame *frame, enum hook hook)
+					const struct frame *frame, enum hook hook, int gets,
+					int has)
 {
-	__u32 how = 0;
+	__u32 how = has ? VNETX_FLOW_FOREIGN : 0;
 
-	if (frame->out == in->twin)
+	if (frame->out == in->twin && !(gets && hook == HOOK_INGRESS))
 		return VNETX_FLOW_PASS;
 	if (hook == HOOK_INGRESS && (out->flags & VNETX_PORT_XDP))
 		how |= VNETX_FLOW_XDP;
-	if (egress_to_peer(out, frame, hook))
+	if (!gets && !has && egress_to_peer(out, frame, hook))
 		return how | VNETX_FLOW_PEER |
 		       (out->flags & VNETX_PORT_PEER_RETYPE ? VNETX_FLOW_RETYPE : 0);
 	if (out->twin)
@@ -45,16 +52,11 @@ static __always_inline __u32 egress_how(const struct vnetx_port *in, const struc
 }
 
 /* Why nothing may leave by this port now; VNETX_OK if it may. */
-static __always_inline __u32 egress_refusal(ctx_t *ctx, const struct frame *frame,
-					    const struct vnetx_port *out)
+static __always_inline __u32 egress_refusal(const struct frame *frame, const struct vnetx_port *out)
 {
-	const struct mtu mtu = mtu_of(ctx, frame->len, frame->tagged);
-
 	if (unlikely(!(out->flags & VNETX_PORT_UP)))
 		return VNETX_EGRESS_DOWN;
-	if (unlikely(!vlan_allows(frame->out, frame->vid)))
-		return VNETX_VLAN_EGRESS;
-	return mtu_ask(ctx, &mtu, out->ifindex);
+	return likely(vlan_allows(frame->out, frame->vid)) ? VNETX_OK : VNETX_VLAN_EGRESS;
 }
 
 /*
@@ -67,7 +69,7 @@ static __always_inline int egress_stacks_tags(const struct vnetx_flow *flow,
 	return (flow->how & EGRESS_RETAG) == VNETX_FLOW_PUSH && frame->tag.key;
 }
 
-/* What is to be done with the frame, which may leave by @out; the next ones of its flow follow it. */
+/* What is to be done with the frame, which may leave by @out. */
 static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct vnetx_port *in,
 						       const struct vnetx_port *out,
 						       const struct frame *frame, enum hook hook)
@@ -77,31 +79,35 @@ static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct 
 		.in = frame->in,
 		.out = frame->out,
 		.out_ifindex = out->ifindex,
-		.how = egress_how(in, out, frame, hook),
+		.tag = frame->tag.key,
 		.vid = frame->vid,
 	};
 	struct tag tag;
 
-	flow.how |= vlan_retag(in, out, frame, &tag);
+	flow.how = vlan_retag(in, out, frame, &tag);
+	flow.how |= egress_how(in, out, frame, hook, tag_foreign(&tag),
+			       tag_foreign(&frame->tag) && !(flow.how & VNETX_FLOW_POP));
 	if (egress_stacks_tags(&flow, frame))
 		flow.how &= ~VNETX_FLOW_XDP;
 	flow.push_tpid = tag_tpid(&tag);
 	flow.push_tci = tag.tci;
-	flow_keep(ctx, &flow, frame);
 	return flow;
 }
 
-/* The frame gets the tag of its flow, with the priority of the one that it had. */
+/* The frame gets the tag of its flow, with the priority of the one that it had.  0 or negative. */
 static __always_inline int egress_retag(ctx_t *ctx, const struct vnetx_flow *flow, __u16 tci)
 {
+	const __u16 tpid = flow->tag >> 16;
 	__u16 push = flow->push_tci;
 
 	if (flow->how & VNETX_FLOW_POP) {
 		push = (push & VNETX_VID_MASK) | (tci & (__u16)~VNETX_VID_MASK);
-		if (ctx_pop_tag(ctx))
+		if (ctx_pop_tag(ctx, tpid))
 			return -1;
 	}
-	return flow->how & VNETX_FLOW_PUSH ? ctx_push_tag(ctx, flow->push_tpid, push) : 0;
+	if (flow->how & VNETX_FLOW_FOREIGN && ctx_settle_foreign(ctx, tpid, tci))
+		return -1;
+	return flow->how & VNETX_FLOW_PUSH ? ctx_push_tag_gso(ctx, flow->push_tpid, push) : 0;
 }
 
 /* Bytes that the frame has when it leaves. */

@@ -10,7 +10,7 @@
 
 /* Uses of skb->cb[]. */
 enum flood_vlan_cb {
-	/* Port that the frame came from, and above FLOOD_VID_SHIFT its VLAN. */
+	/* Port that the frame came from, above FLOOD_VID_SHIFT its VLAN, and FLOOD_COPY_TWIN. */
 	FLOOD_VLAN_FROM,
 	/* The flag of ports that take this kind of frame, and what is noted above it. */
 	FLOOD_VLAN_STATE,
@@ -27,6 +27,8 @@ enum flood_vlan_cb {
 #define FLOOD_CB(ctx, word) (*(volatile __u32 *)&(ctx)->cb[FLOOD_VLAN_##word])
 
 #define FLOOD_VID_SHIFT 16
+/* The other side of the device gets a copy like any other port: with a foreign tag (ctx_push_tag). */
+#define FLOOD_COPY_TWIN (1u << 31)
 #define FLOOD_FLAG_MASK 0x0000ffff
 /* enum flood_taken */
 #define FLOOD_TAKEN_SHIFT 16
@@ -39,10 +41,27 @@ enum flood_vlan_cb {
  */
 #define FLOOD_VLAN_STEPS (VNETX_FLOOD_CHUNK * 3 / 2)
 
+/* Does the host get the frame, if at all, by the device that it came by, and with a foreign tag? */
+static __always_inline int flood_twin_foreign(const struct vnetx_port *in, __u32 vid)
+{
+	const struct vnetx_vlan *vlan;
+	const struct vnetx_port *out;
+
+	if (likely(!in->twin || (in->flags & VNETX_PORT_HOST)))
+		return 0;
+	out = port_get(in->twin);
+	if (likely(!out || !ctx_tpid_foreign(out->tpid)))
+		return 0;
+	vlan = vlan_get(vid);
+	return vlan && !(vlan->untagged[(in->twin / 64) % VNETX_PORT_WORDS] >> (in->twin % 64) & 1);
+}
+
 static __always_inline void flood_vlan_start(ctx_t *ctx, const struct vnetx_port *in,
 					     const struct frame *frame, __u32 flag)
 {
-	FLOOD_CB(ctx, FROM) = frame->in | frame->vid << FLOOD_VID_SHIFT;
+	const __u32 copy = flood_twin_foreign(in, frame->vid) ? FLOOD_COPY_TWIN : 0;
+
+	FLOOD_CB(ctx, FROM) = frame->in | frame->vid << FLOOD_VID_SHIFT | copy;
 	FLOOD_CB(ctx, STATE) = flag;
 	FLOOD_CB(ctx, NEXT) = 1;
 	FLOOD_CB(ctx, TAG_IN) = frame->counts ? (__u32)in->tpid << 16 | frame->tag.tci : 0;
@@ -57,7 +76,7 @@ static __always_inline int flood_retag(ctx_t *ctx, __u32 tag)
 
 	if (likely(now == tag))
 		return 0;
-	if (now && ctx_pop_tag(ctx))
+	if (now && ctx_pop_tag(ctx, now >> 16))
 		return -1;
 	FLOOD_CB(ctx, TAG) = 0;
 	if (tag && ctx_push_tag(ctx, tag >> 16, tag))
@@ -107,27 +126,20 @@ static __always_inline __u32 flood_vlan_tag(ctx_t *ctx, const struct vnetx_port 
 	       (vlan_mapped(out, index, vid, 1) & VNETX_VID_MASK);
 }
 
-/* What to ask devices about the frame as it is now. */
-static __always_inline struct mtu flood_mtu(ctx_t *ctx)
-{
-	const struct ethhdr *eth = ctx_data(ctx);
-	__u32 tagged = (const void *)(eth + 1) <= ctx_data_end(ctx) && tag_in_data(eth);
-
-	return mtu_of(ctx, ctx_len(ctx), tagged);
-}
-
 /*
- * One port of the VLAN, which gets the frame as its own settings want it, the other
- * side of the device, too.  Returns a set of enum flood_taken.
+ * One port of the VLAN, which gets the frame as its own settings want it; the one that is the
+ * other side of the device gets the frame itself.  Returns a set of enum flood_taken.
  */
 static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port *in,
 					     const struct vnetx_port *out, __u32 index, __u32 vid,
 					     __u32 count)
 {
-	const struct mtu mtu = flood_mtu(ctx);
+	const __u32 copied = FLOOD_CB(ctx, FROM) & FLOOD_COPY_TWIN;
+	const int twin = (index | copied) == in->twin;
+	const struct mtu mtu = mtu_now(ctx, ctx_len(ctx));
 	__u32 reason = mtu_check(ctx, &mtu, out->ifindex);
 
-	if (likely(!reason) && index != in->twin)
+	if (likely(!reason) && !twin)
 		reason = send_copy(ctx, out);
 	if (unlikely(reason)) {
 		stats_reason(index, reason, count);
@@ -135,7 +147,7 @@ static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port
 	}
 	stats_tx(index, count, ctx_len(ctx));
 	stats_vlan_tx(vid, count, ctx_len(ctx));
-	return index == in->twin ? FLOOD_TAKEN_ANY | FLOOD_TAKEN_TWIN : FLOOD_TAKEN_ANY;
+	return twin ? FLOOD_TAKEN_ANY | FLOOD_TAKEN_TWIN : FLOOD_TAKEN_ANY;
 }
 
 enum flood_step {
@@ -207,7 +219,7 @@ static __always_inline int flood_vlan(ctx_t *ctx)
 	const struct vnetx_switch *sw = switch_get();
 	struct frame frame = {
 		.in = FLOOD_CB(ctx, FROM) & 0xffff,
-		.vid = FLOOD_CB(ctx, FROM) >> FLOOD_VID_SHIFT,
+		.vid = FLOOD_CB(ctx, FROM) >> FLOOD_VID_SHIFT & VNETX_VID_MASK,
 		.count = ctx_frames(ctx),
 	};
 	const struct vnetx_port *in = port_get(frame.in);

@@ -57,7 +57,6 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	if (frame->notice || frame->vid_by_content || frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
-	new->tag = frame->tag.key;
 	flow = flow_place(addresses, new->device, new->tag);
 	if (!flow)
 		return;
@@ -69,15 +68,14 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	*flow = *new;
 }
 
-/* May a frame of the flow leave now?  Returns a reason or VNETX_OK. */
+/* May the frame of a flow leave as it is now, with @len bytes?  Returns a reason or VNETX_OK. */
 static __always_inline __u32 flow_check(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
 {
-	const struct ethhdr *eth = ctx_data(ctx);
 	struct mtu mtu;
 
-	if (len <= MTU_ALWAYS_FITS || (const void *)(eth + 1) > ctx_data_end(ctx))
+	if (len <= MTU_ALWAYS_FITS)
 		return VNETX_OK;
-	mtu = mtu_of(ctx, len, tag_in_data(eth));
+	mtu = mtu_now(ctx, len);
 	return mtu_ask(ctx, &mtu, flow->out_ifindex);
 }
 

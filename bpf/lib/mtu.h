@@ -6,6 +6,9 @@
 /* No Ethernet device has a smaller MTU than 68 (ETH_MIN_MTU): shorter frames always fit. */
 #define MTU_ALWAYS_FITS (68 + ETH_HLEN)
 
+/* Headers of layer 3 and 4 that a segment of TCP has at the least. */
+#define MTU_HEADERS 40
+
 /* What to ask devices about a frame. */
 struct mtu {
 	/* Input of the helper: bytes without Ethernet header and tag, or 0 for a GSO packet. */
@@ -35,6 +38,26 @@ static __always_inline struct mtu mtu_of(const ctx_t *ctx, __u32 len, __u32 tagg
 	return mtu;
 }
 
+/* The same of the frame as it is now. */
+static __always_inline struct mtu mtu_now(ctx_t *ctx, __u32 len)
+{
+	const struct ethhdr *eth = ctx_data(ctx);
+
+	return mtu_of(ctx, len, (const void *)(eth + 1) <= ctx_data_end(ctx) && tag_in_data(eth));
+}
+
+/*
+ * Tags in the data of a GSO packet count as bytes of its segments to the kernel: without
+ * them, might these fit?
+ */
+static __always_inline int mtu_fits_untagged(ctx_t *ctx, __u32 mtu)
+{
+	const struct ethhdr *eth = ctx_data(ctx);
+
+	return ctx_gso_size(ctx) + MTU_HEADERS <= mtu &&
+	       (const void *)(eth + 1) <= ctx_data_end(ctx) && tag_in_data(eth);
+}
+
 /*
  * Asks the device itself, so that a changed MTU holds at once, whether it is
  * there and takes the frame.  Returns a reason or VNETX_OK.
@@ -46,7 +69,9 @@ static __always_inline __u32 mtu_ask(ctx_t *ctx, const struct mtu *mtu, __u32 if
 
 	if (likely(!ret))
 		return VNETX_OK;
-	return ret < 0 ? VNETX_EGRESS_GONE : VNETX_MTU;
+	if (ret < 0)
+		return VNETX_EGRESS_GONE;
+	return ctx_is_gso(ctx) && mtu_fits_untagged(ctx, l3_len) ? VNETX_OK : VNETX_MTU;
 }
 
 /* The same where the device was asked before: what fits everywhere need not ask again. */

@@ -26,17 +26,12 @@ static __always_inline void send_as_host(ctx_t *ctx)
 		bpf_skb_change_type(ctx, PACKET_HOST);
 }
 
-/* Sends the frame itself, which may leave, where its flow goes. */
+/* Sends the frame itself, as it is now, where its flow goes. */
 static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len,
-				     __u32 count, __u16 tci)
+				     __u32 count)
 {
 	__u32 how = flow->how;
 
-	if (unlikely(how & EGRESS_RETAG) && egress_retag(ctx, flow, tci)) {
-		stats_reason(flow->out, VNETX_NO_MEMORY, count);
-		return CTX_DROP;
-	}
-	len = egress_len(flow, len);
 	stats_tx(flow->out, count, len);
 	stats_vlan_tx(flow->vid, count, len);
 	if (how & VNETX_FLOW_PASS)
@@ -64,21 +59,33 @@ static __always_inline __u32 send_copy(ctx_t *ctx, const struct vnetx_port *out)
 	return err == -EINVAL ? VNETX_EGRESS_GONE : VNETX_EGRESS_REFUSED;
 }
 
-/* Known unicast. */
+/*
+ * Known unicast.  Whether it fits is asked when its tags are those with which it leaves: which
+ * of them are in the data is what counts.
+ */
 static __always_inline int send_unicast(ctx_t *ctx, const struct frame *frame,
 					const struct vnetx_port *in, enum hook hook)
 {
 	const struct vnetx_port *out = port_get(frame->out);
 	struct vnetx_flow flow;
-	__u32 refusal;
+	struct mtu mtu;
+	__u32 refusal, len;
 
 	if (unlikely(!out))
 		return send_drop(frame, frame->in, VNETX_EGRESS_GONE);
-	refusal = egress_refusal(ctx, frame, out);
+	refusal = egress_refusal(frame, out);
 	if (unlikely(refusal))
 		return send_drop(frame, frame->out, refusal);
 	flow = egress_decide(ctx, in, out, frame, hook);
-	return send_flow(ctx, &flow, frame->len, frame->count, frame->tag.tci);
+	if (unlikely(flow.how & EGRESS_TAGS) && egress_retag(ctx, &flow, frame->tag.tci))
+		return send_drop(frame, frame->out, VNETX_NO_MEMORY);
+	len = egress_len(&flow, frame->len);
+	mtu = mtu_now(ctx, len);
+	refusal = mtu_ask(ctx, &mtu, flow.out_ifindex);
+	if (unlikely(refusal))
+		return send_drop(frame, frame->out, refusal);
+	flow_keep(ctx, &flow, frame);
+	return send_flow(ctx, &flow, len, frame->count);
 }
 
 #endif

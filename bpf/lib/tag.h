@@ -30,11 +30,22 @@ static __always_inline __u16 tag_tpid(const struct tag *tag)
 	return tag->key >> 16;
 }
 
-/* Is a tag in the data? */
+/* Has the frame an outer tag that the kernel takes for payload? */
+static __always_inline int tag_foreign(const struct tag *tag)
+{
+	return ctx_tpid_foreign(tag_tpid(tag));
+}
+
+/* Is a tag in the data?  One bit tells IPv4 and ARP from whatever it may be. */
 static __always_inline __u32 tag_in_data(const struct ethhdr *eth)
 {
-	return eth->h_proto == __constant_htons(ETH_P_8021Q) ||
-	       eth->h_proto == __constant_htons(ETH_P_8021AD);
+	const __be16 type = eth->h_proto;
+
+	if (likely(!(type & __constant_htons(0x8000))))
+		return 0;
+	return type == __constant_htons(ETH_P_8021Q) || type == __constant_htons(ETH_P_8021AD) ||
+	       type == __constant_htons(ETH_P_QINQ1) || type == __constant_htons(ETH_P_QINQ2) ||
+	       type == __constant_htons(ETH_P_QINQ3);
 }
 
 /*

@@ -157,7 +157,8 @@ PORT_SETTINGS: tuple[tuple[str, str, click.ParamType[Any], str, str], ...] = (
         "vlan_protocol",
         click.Choice(list(model.VLAN_PROTOCOLS)),
         "|".join(model.VLAN_PROTOCOLS),
-        "The kind of tags that it heeds (a provider's port: 802.1ad); others are payload.",
+        "The kind of tags that it heeds (a provider's port: 802.1ad, or an older TPID); others are "
+        "payload.",
     ),
 )
 

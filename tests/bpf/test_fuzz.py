@@ -10,7 +10,7 @@ import pytest
 
 from lib import frames
 from lib.dataplane import TC_DROP, TC_PASS, TC_REDIRECT, XDP_DROP, XDP_PASS, XDP_REDIRECT
-from lib.frames import QINQ, VLAN, frame, link_local, station, tag
+from lib.frames import FOREIGN, QINQ, VLAN, frame, link_local, station, tag
 from lib.model import DROP, PASS, REDIRECT, Frame
 from lib.pair import Pair
 from vnetx import _abi, _bpf
@@ -53,7 +53,8 @@ class Frames:
         chosen = self.random.choice
 
         def tags() -> list[tuple[int, int]]:
-            protocols = chosen(((), (), (), (VLAN,), (VLAN,), (QINQ, VLAN), (VLAN, VLAN)))
+            stacks = ((QINQ, VLAN), (VLAN, VLAN), (FOREIGN[0], VLAN), (FOREIGN[1],))
+            protocols = chosen(((), (), (), (VLAN,), (VLAN,), *stacks))
             return [tag(chosen(self.VIDS), chosen(range(16)), tpid) for tpid in protocols]
 
         self.good = [
@@ -121,7 +122,14 @@ def vlan_scenery(pair: Pair) -> None:
     pair.set_switch(ageing=10**6 * 10**9, refresh=10**6 * 10**9)
 
 
-SCENERIES = {"": scenery, "vlans": vlan_scenery}
+def foreign_scenery(pair: Pair) -> None:
+    """Ports whose tags the kernel does not know, those of a device with a host side among them."""
+    vlan_scenery(pair)
+    for index in (2, 3, 5, 6):
+        pair.change(index, tpid=FOREIGN[index == 3])
+
+
+SCENERIES = {"": scenery, "vlans": vlan_scenery, "foreign": foreign_scenery}
 
 
 @pytest.mark.parametrize("where", SCENERIES)

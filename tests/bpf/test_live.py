@@ -17,7 +17,7 @@ import pytest
 
 from lib import frames
 from lib.dataplane import Dataplane
-from lib.frames import QINQ, TEST, VLAN, frame, link_local, station
+from lib.frames import FOREIGN, QINQ, TEST, VLAN, frame, link_local, station
 from lib.model import Frame
 from lib.pair import Pair
 from vnetx_perf.hooks import tc_program
@@ -50,7 +50,7 @@ def live_step(pair: Pair, source: int, data: bytes, at: set[int]) -> None:
 
 
 @pytest.mark.parametrize("length", [14, 60, 83, 1000, 1514])
-@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ, VLAN), (VLAN, VLAN, VLAN)])
+@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ, VLAN), (VLAN, VLAN, VLAN), FOREIGN])
 def test_frames_pass_unchanged(pair: Pair, length: int, tags: tuple[int, ...]) -> None:
     pair.ports(1, 2, 3)
     length = max(length, 14 + 4 * len(tags) + 2)
@@ -302,7 +302,7 @@ def test_runts(pair: Pair, length: int) -> None:
     pair.check()
 
 
-@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ, VLAN), (VLAN, VLAN, VLAN)])
+@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ, VLAN), (VLAN, VLAN, VLAN), FOREIGN])
 def test_a_header_in_several_buffers(pair: Pair, tags: tuple[int, ...]) -> None:
     """Drivers give as little as the Ethernet header in the first buffer (virtio-net does)."""
     pair.ports(1, 2)

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from lib import frames
 from lib.dataplane import Dataplane
-from lib.frames import QINQ, VLAN, frame, link_local, station, tag
+from lib.frames import FOREIGN, QINQ, VLAN, frame, link_local, station, tag
 from lib.model import NS
 from lib.pair import Pair
 
@@ -38,7 +38,7 @@ tags = st.builds(
     tag,
     st.sampled_from([*VIDS, *[10, 11] * 4, 0, 30, 4095]),
     st.integers(0, 15),
-    st.sampled_from([VLAN, VLAN, VLAN, QINQ]),
+    st.sampled_from([VLAN, VLAN, VLAN, QINQ, FOREIGN[0]]),
 )
 tag_stacks = st.one_of(st.just([]), st.lists(tags, max_size=3))
 lengths = st.sampled_from([14, 60, 60, 60, 82, 83, 1514, 1515, 1518, 1519, 1522, 1526])
@@ -70,7 +70,7 @@ vlan_settings = {
     "untagged": st.one_of(st.just(1 << 10), vid_sets),
     "pvid": st.sampled_from([*[10] * 5, 11, 75, 4094, 0]),
     "priority": st.sampled_from([0, 0x2000, 0xF000]),
-    "tpid": st.sampled_from([0x8100, 0x8100, 0x8100, 0x88A8]),
+    "tpid": st.sampled_from([VLAN, VLAN, VLAN, QINQ, FOREIGN[0]]),
     "mapping": st.sampled_from([{}, {}, {}, {30: 10}, {10: 11, 11: 10}, {75: 4094}]),
     "tagged_only": seldom,
     "untagged_only": seldom,
@@ -84,7 +84,8 @@ vlan_ports = st.sampled_from(
         {**TRUNK, "untagged": EVERY_VLAN, "pvid": 11},
         {**TRUNK, "members": 1 << 10, "priority": 0xF000},
         {**TRUNK, "members": 1 << 11, "untagged": 1 << 11, "pvid": 11},
-        {**TRUNK, "tpid": 0x88A8},
+        {**TRUNK, "tpid": QINQ},
+        {**TRUNK, "tpid": FOREIGN[0]},
         {**TRUNK, "mapping": {30: 10}, "hairpin": True},
         {**TRUNK, "untagged": 0, "mapping": {10: 11, 11: 10}},
     ]

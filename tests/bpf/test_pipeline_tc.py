@@ -10,7 +10,7 @@ import pytest
 
 from lib import frames
 from lib.dataplane import TC_DROP, TC_PASS, coarse_now
-from lib.frames import QINQ, VLAN, frame, link_local, station
+from lib.frames import FOREIGN, QINQ, VLAN, frame, link_local, station
 from lib.model import DROP, NS, PASS, REDIRECT
 from lib.pair import Pair
 from vnetx import _abi
@@ -88,7 +88,7 @@ def test_every_length_goes_through_unchanged(pair: Pair, dst: bytes, length: int
 
 @pytest.mark.parametrize(
     "tags",
-    [(VLAN,), (QINQ,), (VLAN, VLAN), (QINQ, VLAN), (QINQ, QINQ, VLAN)],
+    [(VLAN,), (QINQ,), (VLAN, VLAN), (QINQ, VLAN), (QINQ, QINQ, VLAN), FOREIGN[:2]],
     ids=lambda tags: "+".join(f"{tag:x}" for tag in tags),
 )
 def test_tagged_frames_pass_untouched(pair: Pair, tags: tuple[int, ...]) -> None:
@@ -319,7 +319,7 @@ def test_an_entry_of_a_port_that_is_gone_is_unknown(pair: Pair) -> None:
 # ------------------------------------------------------------------ the way out
 
 
-@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ,), (QINQ, VLAN)])
+@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ,), (QINQ, VLAN), FOREIGN[:2]])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "flooded"])
 def test_mtu(pair: Pair, known: bool, tags: tuple[int, ...]) -> None:
     """One tag comes on top of the MTU (BR-37)."""

@@ -15,7 +15,7 @@ import pytest
 
 from lib import frames
 from lib.dataplane import XDP_DROP, XDP_PASS, XDP_REDIRECT, Dataplane
-from lib.frames import QINQ, VLAN, frame, link_local, station
+from lib.frames import FOREIGN, QINQ, VLAN, frame, link_local, station
 from lib.model import DROP, NS, PASS, REDIRECT, Frame, Outcome
 from lib.pair import Pair
 from vnetx import _bpf
@@ -74,7 +74,7 @@ def test_the_verdicts(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("length", [14, 15, 59, 60, 82, 83, 1000, 1514])
-@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ,), (QINQ, VLAN)])
+@pytest.mark.parametrize("tags", [(), (VLAN,), (QINQ,), (QINQ, VLAN), FOREIGN[:2]])
 def test_every_length_is_counted(pair: Pair, length: int, tags: tuple[int, ...]) -> None:
     pair.ports(1, 2, xdp=True)
     pair.entry(B, 2)

@@ -19,11 +19,11 @@ import pytest
 
 from lib import frames
 from lib.dataplane import Dataplane
-from lib.frames import QINQ, VLAN, frame, link_local, station, tag
+from lib.frames import FOREIGN, QINQ, VLAN, frame, link_local, station, tag
 from lib.model import DROP, Frame, Outcome
 from lib.namespaces import Namespace
 from lib.pair import Pair
-from lib.vlans import CLASSIFIED, FRAMES, LEAVING, MODES, Tag, leaving, s_tag
+from lib.vlans import CLASSIFIED, FRAMES, LEAVING, MODES, Tag, leaving, p_tag, s_tag
 from vnetx import _bpf
 from vnetx_perf.hooks import tc_program
 
@@ -138,7 +138,7 @@ def test_classification_by_test_run(pair: Pair, mode: str, program: str | None) 
                 assert outcome.frames == {2: tagged(dst, A, [result[0], *result[1]])}, name
 
 
-@pytest.mark.parametrize("mode", ["access", "trunk", "provider access"])
+@pytest.mark.parametrize("mode", ["access", "trunk", "provider access", "9100 trunk"])
 def test_what_is_dropped_is_not_learned(wired: Pair, mode: str) -> None:
     """VL-33: nor counted for a VLAN."""
     port(wired, 1, mode)
@@ -188,7 +188,11 @@ def test_protocols_of_the_link_are_of_no_vlan(wired: Pair) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("inner", [[], [tag(7)], [s_tag(7), tag(8)]], ids=["", "7", "s7+8"])
+@pytest.mark.parametrize(
+    "inner",
+    [[], [tag(7)], [s_tag(7), tag(8)], [p_tag(7), tag(8)], [tag(6), tag(7), tag(8)]],
+    ids=["", "7", "s7+8", "p7+8", "6+7+8"],
+)
 def test_leaving(wired: Pair, mode: str, inner: list[Tag]) -> None:
     """VL-07, 17: the outer tag alone is the switch's."""
     wired.trunk(1, 10, 20, 30, **wired.how)
@@ -207,7 +211,15 @@ def test_leaving(wired: Pair, mode: str, inner: list[Tag]) -> None:
 @pytest.mark.parametrize("length", [16, 60, 82, 83, 1000, 1514])
 @pytest.mark.parametrize(
     ("source", "out"),
-    [("access", "trunk"), ("trunk", "access"), ("access", "hybrid"), ("trunk", "native")],
+    [
+        ("access", "trunk"),
+        ("trunk", "access"),
+        ("access", "hybrid"),
+        ("trunk", "native"),
+        ("access", "9100 trunk"),
+        ("9100 trunk", "access"),
+        ("9100 trunk", "trunk"),
+    ],
 )
 def test_every_length(wired: Pair, source: str, out: str, length: int) -> None:
     """A tag comes on top of the MTU."""
@@ -215,8 +227,10 @@ def test_every_length(wired: Pair, source: str, out: str, length: int) -> None:
     port(wired, 2, out)
     known(wired, B, 2, 10)
     tags = {"access": [], "trunk": [tag(10)], "hybrid": [], "native": [tag(10)]}
-    for dst in (BROADCAST, B):
-        expect(wired, 1, dst, tags[source], {2: tags[out]}, length=length)
+    tags["9100 trunk"] = [p_tag(10)]
+    with wired.plane.mtu(1, 1504):  # a socket may not send such a tag on top of the MTU
+        for dst in (BROADCAST, B):
+            expect(wired, 1, dst, tags[source], {2: tags[out]}, length=length)
 
 
 @pytest.mark.parametrize("length", [1514, 1515])
@@ -226,6 +240,8 @@ def test_every_length(wired: Pair, source: str, out: str, length: int) -> None:
         ("provider access", [tag(7)], "provider trunk", [s_tag(10), tag(7)]),
         ("provider trunk", [s_tag(10), tag(7)], "provider access", [tag(7)]),
         ("provider trunk", [s_tag(10), tag(7)], "trunk", [tag(10), tag(7)]),
+        ("9100 trunk", [p_tag(10), tag(7)], "9100 access", [tag(7)]),
+        ("9100 trunk", [p_tag(10), tag(7)], "provider trunk", [s_tag(10), tag(7)]),
     ],
 )
 def test_two_tags_come_on_top_of_the_mtu(
@@ -240,16 +256,36 @@ def test_two_tags_come_on_top_of_the_mtu(
             expect(wired, 1, dst, tags, {2: leaving} if length == 1514 else {}, length=length)
 
 
-def test_priorities_of_tagged_frames(wired: Pair) -> None:
+@pytest.mark.parametrize("source", ["9100 access", "provider trunk"])
+def test_a_tag_inside_a_foreign_one_counts(wired: Pair, source: str) -> None:
+    """Both are in the data, and devices take one: the MTU has to have room for the other."""
+    port(wired, 1, source)
+    port(wired, 2, "9100 trunk")
+    known(wired, B, 2, 10)
+    came = [s_tag(10), tag(7)] if source == "provider trunk" else [tag(7)]
+    with wired.plane.mtu(1, 9000):
+        for dst in (BROADCAST, B):
+            expect(wired, 1, dst, came, {2: [p_tag(10), tag(7)]}, length=1510)
+            expect(wired, 1, dst, came, {}, length=1514)
+        assert reasons(wired, 2) == {"mtu": 2}
+        with wired.plane.mtu(2, 1504):
+            wired.change(2, mtu=1504)
+            for dst in (BROADCAST, B):
+                expect(wired, 1, dst, came, {2: [p_tag(10), tag(7)]}, length=1514)
+
+
+@pytest.mark.parametrize("mode", ["provider trunk", "9100 trunk"])
+def test_priorities_of_tagged_frames(wired: Pair, mode: str) -> None:
     """PCP and DEI, all sixteen, though they share a flow: the tag kept, pushed again, popped."""
     wired.trunk(1, 10, **wired.how)
     wired.trunk(2, 10, **wired.how)
     wired.trunk(3, 10, mapping={110: 10}, **wired.how)
-    port(wired, 4, "provider trunk")
+    port(wired, 4, mode)
     for mac, index in ((B, 2), (C, 3), (D, 4)):
         known(wired, mac, index, 10)
     for priority in range(16):
-        leaving = {2: [tag(10, priority)], 3: [tag(110, priority)], 4: [s_tag(10, priority)]}
+        leaving = {2: [tag(10, priority)], 3: [tag(110, priority)]}
+        leaving[4] = [tag(10, priority, MODES[mode].tpid)]
         expect(wired, 1, BROADCAST, [tag(10, priority)], leaving)
         for mac, index in ((B, 2), (C, 3), (D, 4)):
             expect(wired, 1, mac, [tag(10, priority)], {index: leaving[index]})
@@ -272,46 +308,63 @@ def test_priorities_of_untagged_frames(wired: Pair) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["own address", "another's"])
 @pytest.mark.parametrize("inner", [[], [tag(7)]], ids=["", "7"])
-def test_into_a_container(pair: Pair, own: bool, inner: list[Tag]) -> None:
+@pytest.mark.parametrize("source", [VLAN, FOREIGN[0]], ids=hex)
+@pytest.mark.parametrize("tpid", [VLAN, FOREIGN[0]], ids=hex)
+def test_into_a_container(pair: Pair, own: bool, inner: list[Tag], source: int, tpid: int) -> None:
     """bpf_redirect_peer does not look at the frame again: its protocol has to be right."""
-    dst = pair.plane.far_mac(2) if own else B
-    pair.trunk(1, 10, 20)
-    pair.trunk(2, 20, native=10, peer=True, peer_retype=True, peer_mac=pair.plane.far_mac(2))
+    dst, peer = pair.plane.far_mac(2) if own else B, pair.plane.far_mac(2)
+    pair.trunk(1, 10, 20, tpid=source)
+    pair.trunk(2, 20, native=10, tpid=tpid, peer=True, peer_retype=True, peer_mac=peer)
     known(pair, dst, 2, 10, 20)
     with pair.plane.far.entered():
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         sock.bind(("h2", frames.TEST))
     with sock, pair.plane.attached("tc_ingress", 1, 2):
         for _ in range(2):
-            expect(pair, 1, dst, [tag(20, 5), *inner], {2: [tag(20, 5), *inner]})
+            expect(pair, 1, dst, [tag(20, 5, source), *inner], {2: [tag(20, 5, tpid), *inner]})
+            assert tpid == VLAN or not handed_up(sock), "read as a frame without a tag"
             handed_up(sock)
-            expect(pair, 1, dst, [tag(10, 5), *inner], {2: inner})
-            if not inner:
-                data, address = sock.recvfrom(2048, socket.MSG_DONTWAIT)
-                assert data == frame(dst, A, 100)
-                assert address[2] == (socket.PACKET_HOST if own else socket.PACKET_OTHERHOST)
+            expect(pair, 1, dst, [tag(10, 5, source), *inner], {2: inner})
+            assert handed_up(sock) == [(frame(dst, A, 100), not own or bool(inner))]
 
 
 # ------------------------------------------------------------------ translation
 
 
-def test_translation(wired: Pair) -> None:
+@pytest.mark.parametrize("tpid", [VLAN, QINQ, *FOREIGN], ids=hex)
+def test_translation(wired: Pair, tpid: int) -> None:
     """A VID on the wire and another one inside, in both directions; two may change places."""
-    wired.trunk(1, 10, 20, 30, mapping={110: 10, 20: 30, 30: 20}, **wired.how)
+    wired.trunk(1, 10, 20, 30, mapping={110: 10, 20: 30, 30: 20}, tpid=tpid, **wired.how)
     wired.trunk(2, 10, 20, 30, **wired.how)
     wired.access(3, 10, **wired.how)
     known(wired, B, 2, 10, 20, 30)
     known(wired, A, 1, 10, 20, 30)
     for wire, inside in ((110, 10), (20, 30), (30, 20)):
         others = {3: []} if inside == 10 else {}
-        expect(wired, 1, BROADCAST, [tag(wire, 3)], {2: [tag(inside, 3)], **others})
-        expect(wired, 2, BROADCAST, [tag(inside, 3)], {1: [tag(wire, 3)], **others}, src=B)
+        expect(wired, 1, BROADCAST, [tag(wire, 3, tpid)], {2: [tag(inside, 3)], **others})
+        expect(wired, 2, BROADCAST, [tag(inside, 3)], {1: [tag(wire, 3, tpid)], **others}, src=B)
         for _ in range(2):
-            expect(wired, 1, B, [tag(wire, 3)], {2: [tag(inside, 3)]})
-            expect(wired, 2, A, [tag(inside, 3)], {1: [tag(wire, 3)]}, src=B)
-    expect(wired, 3, A, [], {1: [tag(110)]}, src=C)
-    expect(wired, 1, BROADCAST, [tag(40)], {})
+            expect(wired, 1, B, [tag(wire, 3, tpid)], {2: [tag(inside, 3)]})
+            expect(wired, 2, A, [tag(inside, 3)], {1: [tag(wire, 3, tpid)]}, src=B)
+    expect(wired, 3, A, [], {1: [tag(110, 0, tpid)]}, src=C)
+    expect(wired, 1, BROADCAST, [tag(40, 0, tpid)], {})
     assert reasons(wired, 1) == {"vlan_ingress": 1}
+
+
+@pytest.mark.parametrize("pair_of_tpids", [(FOREIGN[0],) * 2, FOREIGN[:2]], ids=["same", "other"])
+def test_translation_from_wire_to_wire(wired: Pair, pair_of_tpids: tuple[int, int]) -> None:
+    """Of tags that the kernel knows neither before nor after."""
+    one, two = pair_of_tpids
+    wired.trunk(1, 10, 20, mapping={110: 10}, tpid=one, **wired.how)
+    wired.trunk(2, 10, 20, tpid=two, **wired.how)
+    known(wired, B, 2, 10, 20)
+    known(wired, A, 1, 10, 20)
+    for inner in ([], [tag(7)], [p_tag(7)]):
+        for dst in (BROADCAST, B, B):
+            expect(wired, 1, dst, [tag(110, 9, one), *inner], {2: [tag(10, 9, two), *inner]})
+            expect(wired, 1, dst, [tag(20, 9, one), *inner], {2: [tag(20, 9, two), *inner]})
+        for _ in range(2):
+            expect(wired, 2, A, [tag(10, 3, two), *inner], {1: [tag(110, 3, one), *inner]}, src=B)
 
 
 def test_pvid_is_a_vlan_inside(wired: Pair) -> None:
@@ -355,18 +408,30 @@ def test_shared_learning(wired: Pair) -> None:
 # ------------------------------------------------------------------ flooding
 
 
-def test_flooding_mixed(wired: Pair) -> None:
+@pytest.mark.parametrize("tpid", [QINQ, *FOREIGN], ids=hex)
+def test_flooding_mixed(wired: Pair, tpid: int) -> None:
     """With a tag and without, whatever the order of ports; never back, never outside."""
     wired.access(1, 10, **wired.how)
     wired.trunk(2, 10, 20, **wired.how)
     wired.access(3, 10, **wired.how)
-    wired.trunk(4, 10, 20, tpid=QINQ, **wired.how)
+    wired.trunk(4, 10, 20, tpid=tpid, **wired.how)
     wired.access(5, 20)
     for dst in (BROADCAST, frames.MULTICAST, D):
-        expect(wired, 1, dst, [], {2: [tag(10)], 3: [], 4: [s_tag(10)]})
-        expect(wired, 2, dst, [tag(10, 7)], {1: [], 3: [], 4: [s_tag(10, 7)]}, src=B)
-        expect(wired, 4, dst, [s_tag(10)], {1: [], 2: [tag(10)], 3: []}, src=C)
-        expect(wired, 4, dst, [s_tag(20)], {2: [tag(20)], 5: []}, src=C)
+        expect(wired, 1, dst, [], {2: [tag(10)], 3: [], 4: [tag(10, 0, tpid)]})
+        expect(wired, 2, dst, [tag(10, 7)], {1: [], 3: [], 4: [tag(10, 7, tpid)]}, src=B)
+        expect(wired, 4, dst, [tag(10, 0, tpid)], {1: [], 2: [tag(10)], 3: []}, src=C)
+        expect(wired, 4, dst, [tag(20, 0, tpid)], {2: [tag(20)], 5: []}, src=C)
+
+
+def test_flooding_by_every_tpid(wired: Pair) -> None:
+    """One after the other, out of the order of ports, too."""
+    tpids = {1: FOREIGN[1], 2: VLAN, 3: FOREIGN[0], 4: QINQ}
+    for index, tpid in tpids.items():
+        wired.trunk(index, 10, tpid=tpid, **wired.how)
+    for source, came in tpids.items():
+        for inner in ([], [tag(7)], [p_tag(7), s_tag(8)]):
+            leaving = {n: [tag(10, 5, t), *inner] for n, t in tpids.items() if n != source}
+            expect(wired, source, BROADCAST, [tag(10, 5, came), *inner], leaving)
 
 
 def test_flooding_to_other_ports_of_the_vlan_alone(wired: Pair) -> None:
@@ -523,6 +588,49 @@ def test_the_host_in_every_vlan(pair: Pair, host: socket.socket) -> None:
             assert handed_up(host) == [(frame(HOST, A, 100), True)]
 
 
+@pytest.mark.parametrize("source", [1, 3])
+@pytest.mark.parametrize("dst", [HOST, BROADCAST, D], ids=["own", "broadcast", "unknown"])
+def test_the_host_gets_foreign_tags(
+    pair: Pair, host: socket.socket, source: int, dst: bytes
+) -> None:
+    """As such, whichever way the frame takes: by its type, and with the whole of it."""
+    pair.trunk(5, 10, device=1, host=True, twin=1, tpid=FOREIGN[0])
+    other = {1: 3, 3: 1}[source]
+    host.bind(("p1", FOREIGN[0]))
+    for inner in ([], [tag(7)]):
+        for _ in range(2):
+            tags = [tag(10, 3), *inner]
+            expect(pair, source, dst, tags, {} if dst == HOST else {other: tags})
+            came = frame(dst, A, 100, tags=[p_tag(10, 3), *inner])
+            assert [data[:30] for data, _ in handed_up(host)] == [came[:30]]
+
+
+@pytest.mark.parametrize("wire", [VLAN, FOREIGN[0]], ids=hex)
+@pytest.mark.parametrize("tpid", [VLAN, FOREIGN[0]], ids=hex)
+@pytest.mark.parametrize("dst", [BROADCAST, D, B], ids=["broadcast", "unknown", "known"])
+def test_the_host_sends_foreign_tags(
+    pair: Pair,
+    host: socket.socket,  # noqa: ARG001 - its ports
+    dst: bytes,
+    tpid: int,
+    wire: int,
+) -> None:
+    """And gets them from its own wire, or another kind."""
+    pair.trunk(1, 10, twin=5, tpid=wire)
+    pair.trunk(5, 10, device=1, host=True, twin=1, tpid=tpid)
+    known(pair, B, 1, 10)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind(("p1", 0))  # of no type: the kernel looks for it in the frame
+        for inner in ([], [tag(7)]):
+            for _ in range(2):
+                sock.send(frame(dst, HOST, 100, tags=[tag(10, 3, tpid), *inner]))
+                leaving = {1: wire} if dst == B else {1: wire, 3: VLAN}
+                assert pair.plane.received() == {
+                    n: [frame(dst, HOST, 100, tags=[tag(10, 3, t), *inner])]
+                    for n, t in leaving.items()
+                }
+
+
 @pytest.mark.parametrize("vid", [10, 20])
 def test_own_address_from_outside(pair: Pair, host: socket.socket, vid: int) -> None:
     """FD-15: not learned in any VLAN, counted, the frame goes on."""
@@ -550,23 +658,26 @@ def test_own_frames_are_flows(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("offload", ["on", "off"])
-def test_provider_bridge(wired: Pair, offload: str) -> None:
+@pytest.mark.parametrize("tpid", [QINQ, FOREIGN[0]], ids=hex)
+def test_provider_bridge(wired: Pair, tpid: int, offload: str) -> None:
     """VL-17: the customers' tags are payload, wherever the device wants the provider's."""
     features = ("tx-vlan-offload", offload, "tx-vlan-stag-hw-insert", offload)
-    wired.access(1, 100, tpid=QINQ, **wired.how)
-    wired.access(2, 100, tpid=QINQ, **wired.how)
-    wired.trunk(3, 100, tpid=QINQ, **wired.how)
+    wired.access(1, 100, tpid=tpid, **wired.how)
+    wired.access(2, 100, tpid=tpid, **wired.how)
+    wired.trunk(3, 100, tpid=tpid, **wired.how)
     known(wired, B, 3, 100)
     known(wired, A, 1, 100)
     try:
         for n in (1, 2, 3):
             wired.plane.near.run("ethtool", "-K", f"p{n}", *features)
         for customer in ([], [tag(10, 3)], [tag(20, 9)], [tag(0, 1)], [tag(10), tag(20)]):
-            expect(wired, 1, BROADCAST, customer, {2: customer, 3: [s_tag(100), *customer]})
-            expect(wired, 3, BROADCAST, [s_tag(100, 2), *customer], {1: customer, 2: customer}, C)
+            expect(wired, 1, BROADCAST, customer, {2: customer, 3: [tag(100, 0, tpid), *customer]})
+            expect(
+                wired, 3, BROADCAST, [tag(100, 2, tpid), *customer], {1: customer, 2: customer}, C
+            )
             for _ in range(2):
-                expect(wired, 1, B, customer, {3: [s_tag(100), *customer]})
-                expect(wired, 3, A, [s_tag(100, 2), *customer], {1: customer}, src=B)
+                expect(wired, 1, B, customer, {3: [tag(100, 0, tpid), *customer]})
+                expect(wired, 3, A, [tag(100, 2, tpid), *customer], {1: customer}, src=B)
     finally:
         on = ["on" if word == "off" else word for word in features]
         for n in (1, 2, 3):
@@ -602,6 +713,7 @@ CHANGES: dict[str, tuple[int, dict[str, Any], dict[int, list[Tag]]]] = {
     "untagged egress": (2, {"untagged": 1 << 10}, {2: []}),
     "priority": (1, {"priority": 0xB000}, {2: [tag(10, 11)]}),
     "tpid": (2, {"tpid": QINQ}, {2: [s_tag(10)]}),
+    "foreign tpid": (2, {"tpid": FOREIGN[2]}, {2: [p_tag(10, 0, FOREIGN[2])]}),
     "accepted": (1, {"tagged_only": True}, {}),
     "mapping": (2, {"mapping": {110: 10}}, {2: [tag(110)]}),
 }
@@ -687,38 +799,126 @@ def test_a_frame_whose_inner_tag_is_cut_off(pair: Pair) -> None:
 # ------------------------------------------------------------------ streams
 
 
-class Cable:
-    """Two hosts; between them two access ports, and two trunk ports joined by a cable.
+End = dict[str, Any]
 
-    One switch is as good as two: VLAN 10 before the cable is VLAN 20 behind it.
+
+def access_end(vid: int, tpid: int = VLAN) -> End:
+    return {"pvid": vid, "members": 1 << vid, "untagged": 1 << vid, "tpid": tpid}
+
+
+def trunk_end(vid: int, tpid: int = VLAN, wire: int = 0) -> End:
+    """A trunk of a VLAN that has another number on the wire."""
+    return {"members": 1 << vid, "tpid": tpid, "mapping": {wire: vid} if wire else {}}
+
+
+def one_cable(tpid: int) -> list[tuple[End, End]]:
+    return [(trunk_end(10, tpid), trunk_end(20, tpid, wire=10))]
+
+
+def three_cables(tpid: int) -> list[tuple[End, End]]:
+    """The tag of the first is kept on the second, and another one on the third."""
+    return [
+        *one_cable(tpid),
+        (trunk_end(20, tpid, wire=10), trunk_end(30, tpid, wire=10)),
+        (trunk_end(30, tpid), trunk_end(40, tpid, wire=30)),
+    ]
+
+
+def provider(tpid: int) -> list[tuple[End, End]]:
+    """A customer's trunk to a provider, over whose cables its tag is payload, and back."""
+    return [
+        (trunk_end(50), access_end(10, tpid)),
+        *three_cables(tpid),
+        (access_end(40, tpid), trunk_end(60, wire=50)),
+    ]
+
+
+def payload(tpid: int) -> list[tuple[End, End]]:
+    """Frames with foreign tags through ports to which those are payload, and a tag outside."""
+    return [
+        (trunk_end(50, FOREIGN[0]), access_end(10)),
+        *one_cable(tpid),
+        (access_end(20), trunk_end(60, FOREIGN[0], wire=50)),
+    ]
+
+
+class Cable:
+    """Two hosts; between them two access ports, and other ports joined by cables.
+
+    One switch is as good as several: what is one VLAN before a cable is another one behind it.
     """
 
     STREAM = 24 << 20
 
-    def __init__(self, plane: Dataplane, tpid: int, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        plane: Dataplane,
+        cables: list[tuple[End, End]],
+        stack: contextlib.ExitStack,
+        mtu: int = 1500,
+        **settings: Any,
+    ) -> None:
+        self.plane, self.stack = plane, stack
         self.hosts = [Namespace(), Namespace()]
         for number, there in enumerate(self.hosts):
             stack.callback(there.close)
             plane.near.ip(f"link add a{number} type veth peer name eth0 netns {there.path}")
             stack.callback(plane.near.ip, f"link del a{number}")
-            there.ip("link set eth0 up", f"addr add 192.0.2.{number + 1}/24 dev eth0")
-        plane.near.ip("link add c0 type veth peer name c1")
-        stack.callback(plane.near.ip, "link del c0")
+            there.ip(
+                f"link set eth0 address {station(number).hex(':')} up",
+                f"addr add 192.0.2.{number + 1}/24 dev eth0",
+            )
+        for n in range(len(cables)):
+            plane.near.ip(f"link add c{2 * n} mtu {mtu} type veth peer name c{2 * n + 1} mtu {mtu}")
+            stack.callback(plane.near.ip, f"link del c{2 * n}")
+        self.ends = ["a0", *(f"c{n}" for n in range(2 * len(cables))), "a1"]
+        ends = [end for cable in cables for end in cable]
+        first, last = ends[0]["members"].bit_length() - 1, ends[-1]["members"].bit_length() - 1
+        hosts = [
+            {**access_end(vid), "peer": True, "peer_retype": True, "peer_mac": station(number)}
+            for number, vid in enumerate((first, last))
+        ]
         pair = Pair(plane)
-        names = ("a0", "c0", "c1", "a1")
-        plane.near.ip(*(f"link set {name} up" for name in names))
-        device = {name: socket.if_nametoindex(name) for name in names}
-        pair.access(1, 10, device["a0"])
-        pair.trunk(2, 10, device=device["c0"], tpid=tpid)
-        pair.trunk(3, 20, device=device["c1"], tpid=tpid, mapping={10: 20})
-        pair.access(4, 20, device["a1"])
-        for name in names:
-            program = plane.programs["tc_ingress"]
-            stack.enter_context(tc_program(program, device[name], "ingress"))
+        for index, (name, end) in enumerate(
+            zip(self.ends, [hosts[0], *ends, hosts[1]], strict=True), start=1
+        ):
+            ifindex = self._device(name)
+            pair.port(index, ifindex, vlan=True, bd=0, **end, **settings)
+            self._attach("tc_ingress", name)
+            if settings.get("xdp"):
+                self._attach("xdp", name)
+                plane.maps.set_devmap(index, ifindex)
         self.sniffer = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         self.sniffer.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
         self.sniffer.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
-        self.sniffer.bind(("c1", 3))
+        self.sniffer.bind((self.ends[-2], 3))
+
+    def _device(self, name: str) -> int:
+        self.plane.near.ip(f"link set {name} up")
+        return socket.if_nametoindex(name)
+
+    def _attach(self, hook: str, name: str) -> None:
+        ifindex, program = socket.if_nametoindex(name), self.plane.programs[hook]
+        if hook == "xdp":
+            link = _bpf.link_create(program, ifindex, _bpf.ATTACH_XDP, 0)
+            self.stack.callback(os.close, link)
+        else:
+            self.stack.enter_context(tc_program(program, ifindex, "ingress"))
+
+    def offload(self, value: str, *features: str) -> None:
+        """Of every device of the cables."""
+        for name in self.ends[1:-1]:
+            for feature in features:
+                self.plane.near.run("ethtool", "-K", name, feature, value)
+
+    def polled(self) -> None:
+        """What XDP needs of veths: peers that poll, and checksums in the frames."""
+        for namespace, names in (
+            (self.plane.near, self.ends),
+            *((there, ["eth0"]) for there in self.hosts),
+        ):
+            for name in names:
+                namespace.run("ethtool", "-K", name, "gro", "on", "tx", "off")
 
     def transfer(self) -> tuple[bytes, bytes]:
         """A stream from the one host to the other; its digests."""
@@ -754,23 +954,105 @@ class Cable:
         return lengths
 
 
+TPIDS = pytest.mark.parametrize("tpid", [VLAN, QINQ, *FOREIGN[:2]], ids=hex)
+
+
+def nothing_dropped(plane: Dataplane) -> None:
+    assert not plane.maps.reasons()
+
+
 @pytest.mark.parametrize("offload", ["on", "off"])
-@pytest.mark.parametrize("tpid", [VLAN, QINQ], ids=["802.1Q", "802.1ad"])
+@TPIDS
 def test_streams_keep_their_super_packets(plane: Dataplane, tpid: int, offload: str) -> None:
     """TCP over a trunk: what one host sends in one piece is tagged and untagged in one piece."""
     with contextlib.ExitStack() as stack:
-        cable = Cable(plane, tpid, stack)
-        for name in ("c0", "c1"):
-            for feature in ("tx-vlan-offload", "tx-vlan-stag-hw-insert"):
-                plane.near.run("ethtool", "-K", name, feature, offload)
+        cable = Cable(plane, one_cable(tpid), stack)
+        cable.offload(offload, "tx-vlan-offload", "tx-vlan-stag-hw-insert")
         sent, got = cable.transfer()
         assert sent == got
         lengths = cable.seen()
         assert max(lengths) > 20_000
         stats = plane.maps.vlan_stats(20)
         assert stats["tx_frames"] > Cable.STREAM // 1500, "counted as the frames of the wire"
-        for index in (1, 2, 3, 4):
-            assert not reasons(Pair(plane), index)
+        nothing_dropped(plane)
+
+
+@TPIDS
+def test_streams_from_trunk_to_trunk(plane: Dataplane, tpid: int) -> None:
+    """What came in one piece remains so."""
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, three_cables(tpid), stack)
+        sent, got = cable.transfer()
+        assert sent == got
+        assert max(cable.seen()) > 20_000
+        nothing_dropped(plane)
+
+
+@pytest.mark.parametrize(("tpid", "mtu"), [(QINQ, 1500), (FOREIGN[0], 1504)])
+@pytest.mark.parametrize("cables", [provider, payload])
+def test_streams_of_customers(plane: Dataplane, cables: Any, tpid: int, mtu: int) -> None:
+    """VL-17: with a tag of their own inside, whichever that is."""
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, cables(tpid), stack, mtu=mtu)
+        sent, got = cable.transfer()
+        assert sent == got
+        assert max(cable.seen()) > 20_000
+        nothing_dropped(plane)
+
+
+@pytest.mark.parametrize("feature", ["tso", "tx"])
+@pytest.mark.parametrize(
+    ("cables", "tpid", "mtu"),
+    [
+        *((three_cables, tpid, 1500) for tpid in (VLAN, QINQ, *FOREIGN[:2])),
+        (provider, QINQ, 1500),
+        (provider, FOREIGN[0], 1504),
+        (payload, VLAN, 1500),
+    ],
+)
+def test_streams_over_a_device_without_offload(
+    plane: Dataplane, cables: Any, tpid: int, mtu: int, feature: str
+) -> None:
+    """The kernel cuts packets to segments and writes checksums, whichever device needs it: that
+    where they get their tag, or one where they come from a trunk."""
+    for number in (0, 2) if cables is payload else (0, 2, 4):
+        plane.reset()
+        with contextlib.ExitStack() as stack:
+            cable = Cable(plane, cables(tpid), stack, mtu=mtu)
+            plane.near.run("ethtool", "-K", f"c{number}", feature, "off")
+            sent, got = cable.transfer()
+            assert sent == got
+            assert max(cable.seen()) <= 1522
+            nothing_dropped(plane)
+
+
+@pytest.mark.parametrize(
+    ("cables", "tpid", "mtu"),
+    [
+        *((three_cables, tpid, 1500) for tpid in (VLAN, QINQ, *FOREIGN[:2])),
+        (provider, QINQ, 1500),
+        (provider, FOREIGN[0], 1504),
+    ],
+)
+def test_streams_that_are_flooded(plane: Dataplane, cables: Any, tpid: int, mtu: int) -> None:
+    """In one piece, too."""
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, cables(tpid), stack, mtu=mtu, learning=False)
+        sent, got = cable.transfer()
+        assert sent == got
+        assert max(cable.seen()) > 20_000
+        assert not plane.fdb()
+        nothing_dropped(plane)
+
+
+@TPIDS
+def test_streams_through_xdp(plane: Dataplane, tpid: int) -> None:
+    with contextlib.ExitStack() as stack:
+        cable = Cable(plane, one_cable(tpid), stack, xdp=True)
+        cable.polled()
+        sent, got = cable.transfer()
+        assert sent == got
+        nothing_dropped(plane)
 
 
 @pytest.mark.parametrize("known_", [True, False], ids=["known", "flooded"])

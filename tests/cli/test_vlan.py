@@ -123,11 +123,12 @@ def test_two_switches_joined_by_a_trunk(four: Lab) -> None:
 
 
 @pytest.mark.parametrize("hook", ["tc", "xdp"])
-def test_providers_ports_carry_customers_tags(four: Lab, hook: str) -> None:
+@pytest.mark.parametrize("protocol", ["802.1ad", "0x9100"])
+def test_providers_ports_carry_customers_tags(four: Lab, protocol: str, hook: str) -> None:
     """A provider's VLAN 100 between two edges; what customers tag inside is theirs."""
     four.ip("link add dev t1 type veth peer name t2", "link set dev t1 up", "link set dev t2 up")
     for number, (port, trunk) in enumerate((("p1", "t1"), ("p2", "t2"))):
-        switch = ("--switch", f"s{number}", "--hook", hook, "--vlan-protocol", "802.1ad")
+        switch = ("--switch", f"s{number}", "--hook", hook, "--vlan-protocol", protocol)
         four.vnetx("attach", port, *switch, "--access", "100")
         four.vnetx("attach", trunk, *switch, "--trunk", "100")
     assert four.quick_ping(1, 2)
@@ -185,7 +186,7 @@ switches:
       p1: {access: 10}
       p2: {trunk: '10,20-22', native: 5, accept: all}
       p3: {trunk: '7', untagged: '8,9', pvid: 9, priority: 3}
-      p4: {trunk: all, accept: tagged, vlan_protocol: 802.1ad, vlan_map: {10: 110}}
+      p4: {trunk: all, accept: tagged, vlan_protocol: 0x9200, vlan_map: {10: 110}}
     fdb:
     - {mac: '02:00:5e:00:53:01', port: p1, state: static, vlan: 10}
 """

@@ -13,6 +13,7 @@ IPV4 = 0x0800
 ARP = 0x0806
 VLAN = 0x8100
 QINQ = 0x88A8
+FOREIGN = (0x9100, 0x9200, 0x9300)  # pre-standard TPIDs, which the kernel does not know
 TEST = 0x88B5  # IEEE 802, local experimental
 HEADER = 14
 

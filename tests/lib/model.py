@@ -15,7 +15,10 @@ NS = 1_000_000_000
 PASS, DROP, REDIRECT = "pass", "drop", "redirect"
 BROADCAST, MULTICAST, UNICAST = "broadcast", "multicast", "unicast"
 KINDS = (BROADCAST, MULTICAST, UNICAST)
-TAGS = (b"\x81\x00", b"\x88\xa8")
+#: TPIDs of the standards, and those of before, which the kernel does not know.
+KNOWN = (b"\x81\x00", b"\x88\xa8")
+FOREIGN = (b"\x91\x00", b"\x92\x00", b"\x93\x00")
+TAGS = (*KNOWN, *FOREIGN)
 VID_MASK, VID_RESERVED = 0x0FFF, 0x0FFF
 
 #: Elements of the clock that are looked at for a new address, and more when the FDB is full.
@@ -24,6 +27,11 @@ STEPS, STEPS_FULL = 2, 16
 
 def is_group(mac: bytes) -> bool:
     return bool(mac[0] & 1)
+
+
+def foreign(tag: int) -> bool:
+    """Is it (TPID << 16 and TCI) one that is payload to the kernel?"""
+    return (tag >> 16).to_bytes(2) in FOREIGN
 
 
 def is_link_local(mac: bytes) -> bool:
@@ -235,13 +243,13 @@ class Frame:
 class Buffer:
     """A frame whose tag changes.
 
-    The kernel keeps the outer tag of an skb beside the data as soon as it touches it; in
-    XDP (`skb` is False) all are in the data.
+    The kernel keeps the outer tag of an skb beside the data as soon as it touches it, if it
+    knows the TPID; in XDP (`skb` is False) all are in the data.
     """
 
     def __init__(self, frame: Frame, skb: bool = True) -> None:
         self.data, self.beside, self.skb = frame.data, b"", skb
-        if skb and frame.stripped and frame.tagged:
+        if skb and frame.stripped and self._known:
             self._lift()
 
     @property
@@ -252,6 +260,10 @@ class Buffer:
     def packet(self) -> int:
         """A tag comes on top of the MTU, and one beside the data does not count at all."""
         return len(self.data) - (18 if self.data[12:14] in TAGS else 14)
+
+    @property
+    def _known(self) -> bool:
+        return self.data[12:14] in KNOWN
 
     def _lift(self) -> bool:
         """The tag in the data is beside them now, if it is there."""
@@ -271,11 +283,11 @@ class Buffer:
         if not self.beside and not self._lift():
             return False
         self.beside = b""
-        return not self.skb or self.data[12:14] not in TAGS or self._lift()
+        return not self.skb or not self._known or self._lift()
 
     def _push(self, tag: bytes) -> bool:
         self.data, self.beside = self.wire, tag
-        if not self.skb:
+        if not self.skb or tag[:2] not in KNOWN:
             self.data, self.beside = self.wire, b""
         return True
 
@@ -399,7 +411,8 @@ class Switch:
         if not (out.up and out.has(relay.vid)):
             return True  # a drop
         pushed = relay.vid and not out.strips(relay.vid) and not self._counting(port, frame)
-        return not (pushed and frame.tagged) and self._unfit(relay.decision, frame.packet) != "mtu"
+        packet = Buffer(frame, skb=False).packet
+        return not (pushed and frame.tagged) and self._unfit(relay.decision, packet) != "mtu"
 
     def _tc(self, index: int, frame: Frame) -> Outcome:
         reason = frame.fault()
@@ -503,15 +516,17 @@ class Switch:
             return self._drop(out, "egress_down", frame)
         if not port.has(vid):
             return self._drop(out, "vlan_egress", frame)
-        reason = self._unfit(out, frame.packet)
-        if reason:
-            return self._drop(out, reason, frame)
+        tag = old = self._counting(source, frame) if vid else 0
         if vid:
             tag = self._egress_tag(index, out, vid, frame)
-            if not buffer.retag(self._counting(source, frame), tag):
+            if not buffer.retag(old, tag):
                 return self._drop(out, "no_memory", frame, buffer.data)
+        reason = self._unfit(out, frame.segment or buffer.packet)
+        if reason:  # in XDP before anything was changed
+            return self._drop(out, reason, frame, buffer.data if buffer.skb else None)
         self._tx(out, vid, buffer, frame.count)
-        verdict = PASS if out == source.twin else REDIRECT
+        passed = out == source.twin and (tag == old or source.host or not foreign(tag))
+        verdict = PASS if passed else REDIRECT
         return Outcome(verdict, out, frames={out: buffer.wire}, left=buffer.data)
 
     def _flood(self, index: int, vid: int, frame: Frame) -> Outcome:
@@ -524,15 +539,16 @@ class Switch:
             return self._drop(index, "no_egress", frame)
         frames: dict[int, bytes] = {}
         buffer, tag = Buffer(frame), self._counting(port, frame) if vid else 0
+        twin = self._itself(index, vid, frame)
         for out in sorted(wanted, key=lambda n: not self.ports[n].strips(vid)):
             if vid:
                 tag, old = self._egress_tag(index, out, vid, frame), tag
                 if not buffer.retag(old, tag):
                     self._drop(index, "no_memory", frame)
-                    copies = tuple(sorted(frames.keys() - {port.twin}))
+                    copies = tuple(sorted(frames.keys() - {twin}))
                     return Outcome(DROP, 0, copies, frames, buffer.data)
             reason = self._unfit(out, frame.segment or buffer.packet)
-            if not reason and out != port.twin and not self.ports[out].takes:
+            if not reason and out != twin and not self.ports[out].takes:
                 reason = "egress_refused"
             if reason:
                 self.reasons[out, reason] += frame.count
@@ -540,12 +556,20 @@ class Switch:
             self._tx(out, vid, buffer, frame.count)
             frames[out] = buffer.wire
         self.stats[index].flooded += frame.count
-        copies = tuple(sorted(frames.keys() - {port.twin}))
-        if port.twin not in frames:
+        copies = tuple(sorted(frames.keys() - {twin}))
+        if twin not in frames:
             return Outcome(DROP, 0, copies, frames, buffer.data)
         if vid:
-            buffer.retag(tag, self._egress_tag(index, port.twin, vid, frame))
-        return Outcome(PASS, port.twin, copies, frames, buffer.data)
+            buffer.retag(tag, self._egress_tag(index, twin, vid, frame))
+        return Outcome(PASS, twin, copies, frames, buffer.data)
+
+    def _itself(self, index: int, vid: int, frame: Frame) -> int:
+        """The other side of the device, which gets the frame and no copy of it: unless it is the
+        host and would get it with a tag of which the kernel has read nothing."""
+        twin = self.ports[index].twin
+        if not vid or twin not in self.ports or self.ports[index].host:
+            return twin
+        return 0 if foreign(self._egress_tag(index, twin, vid, frame)) else twin
 
     def _wants(self, index: int, out: int, vid: int, kind: str) -> bool:
         """br_forward.c:should_deliver"""

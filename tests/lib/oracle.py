@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from lib.frames import BROADCAST, TEST, VLAN, station
+from lib.frames import BROADCAST, TEST, station
 from lib.topology import Lab, Tap
 from lib.vlans import CLASSIFIED, FRAMES, Mode, Tag, leaving, rows
 
@@ -99,8 +99,8 @@ def packet(dst: bytes, src: bytes, tags: Iterable[Tag] = (), size: int = 46) -> 
     """A frame of so many bytes behind its tags, from Scapy."""
     built: Packet = Ether(dst=dst.hex(":"), src=src.hex(":"))
     for tpid, tci in tags:
-        layer = Dot1Q if tpid == VLAN else Dot1AD
-        built /= layer(prio=tci >> 13, dei=tci >> 12 & 1, vlan=tci & 0xFFF)
+        built.lastlayer().type = tpid
+        built /= Dot1Q(prio=tci >> 13, dei=tci >> 12 & 1, vlan=tci & 0xFFF)
     built.lastlayer().type = TEST
     return bytes(built / Raw(bytes(i & 0xFF for i in range(size))))
 

@@ -10,14 +10,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lib.frames import QINQ, VLAN, tag
+from lib.frames import FOREIGN, QINQ, VLAN, tag
 
 Tag = tuple[int, int]
-PROTOCOLS = {VLAN: "802.1q", QINQ: "802.1ad"}
+PROTOCOLS = {VLAN: "802.1q", QINQ: "802.1ad", **{tpid: f"{tpid:#x}" for tpid in FOREIGN}}
 
 
 def s_tag(vid: int, priority: int = 0) -> Tag:
     return tag(vid, priority, QINQ)
+
+
+def p_tag(vid: int, priority: int = 0, tpid: int = FOREIGN[0]) -> Tag:
+    """A tag of before the standard, which the kernel takes for payload."""
+    return tag(vid, priority, tpid)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ MODES = {
     "provider access": Mode.of(untagged=(10,), pvid=10, tpid=QINQ),
     "provider trunk": Mode.of(10, 20, tpid=QINQ),
     "provider native": Mode.of(10, 20, untagged=(30,), pvid=30, tpid=QINQ),
+    "9100 access": Mode.of(untagged=(10,), pvid=10, tpid=FOREIGN[0]),
+    "9100 trunk": Mode.of(10, 20, tpid=FOREIGN[0]),
 }
 FRAMES: dict[str, list[Tag]] = {
     "untagged": [],
@@ -90,6 +97,14 @@ FRAMES: dict[str, list[Tag]] = {
     "s4095": [s_tag(4095)],
     "10+20": [tag(10, 6), tag(20, 2)],
     "s10+20": [s_tag(10, 4), tag(20, 2)],
+    "p10": [p_tag(10, 4)],
+    "p0": [p_tag(0, 4)],
+    "p4095": [p_tag(4095)],
+    "p10+20": [p_tag(10, 4), tag(20, 2)],
+    "p10+s20+7": [p_tag(10, 4), s_tag(20, 2), tag(7)],
+    "p10+p20": [p_tag(10, 4), p_tag(20, 2)],
+    "10+p20": [tag(10, 6), p_tag(20, 2)],
+    "another's": [p_tag(10, 4, FOREIGN[1]), tag(20, 2)],
 }
 
 Classified = str | tuple[Tag, list[Tag]]
@@ -110,6 +125,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": (tag(10), [s_tag(4095)]),
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
+        "p10": (tag(10), [p_tag(10, 4)]),
+        "p0": (tag(10), [p_tag(0, 4)]),
+        "p4095": (tag(10), [p_tag(4095)]),
+        "p10+20": (tag(10), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(10), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(10), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": (tag(10), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
     },
     "trunk": {
         "untagged": "vlan_none",
@@ -123,6 +146,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_none",
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": "vlan_none",
+        "p10": "vlan_none",
+        "p0": "vlan_none",
+        "p4095": "vlan_none",
+        "p10+20": "vlan_none",
+        "p10+s20+7": "vlan_none",
+        "p10+p20": "vlan_none",
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": "vlan_none",
     },
     "trunk of all": {
         "untagged": "vlan_none",
@@ -136,6 +167,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_none",
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": "vlan_none",
+        "p10": "vlan_none",
+        "p0": "vlan_none",
+        "p4095": "vlan_none",
+        "p10+20": "vlan_none",
+        "p10+s20+7": "vlan_none",
+        "p10+p20": "vlan_none",
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": "vlan_none",
     },
     "native": {
         "untagged": (tag(30), []),
@@ -149,6 +188,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": (tag(30), [s_tag(4095)]),
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": (tag(30), [s_tag(10, 4), tag(20, 2)]),
+        "p10": (tag(30), [p_tag(10, 4)]),
+        "p0": (tag(30), [p_tag(0, 4)]),
+        "p4095": (tag(30), [p_tag(4095)]),
+        "p10+20": (tag(30), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(30), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(30), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": (tag(30), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
     },
     "tagged pvid": {
         "untagged": (tag(30), []),
@@ -162,6 +209,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": (tag(30), [s_tag(4095)]),
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": (tag(30), [s_tag(10, 4), tag(20, 2)]),
+        "p10": (tag(30), [p_tag(10, 4)]),
+        "p0": (tag(30), [p_tag(0, 4)]),
+        "p4095": (tag(30), [p_tag(4095)]),
+        "p10+20": (tag(30), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(30), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(30), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": (tag(30), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
     },
     "hybrid": {
         "untagged": (tag(10), []),
@@ -175,6 +230,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": (tag(10), [s_tag(4095)]),
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
+        "p10": (tag(10), [p_tag(10, 4)]),
+        "p0": (tag(10), [p_tag(0, 4)]),
+        "p4095": (tag(10), [p_tag(4095)]),
+        "p10+20": (tag(10), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(10), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(10), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": (tag(10), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
     },
     "without pvid": {
         "untagged": "vlan_none",
@@ -188,6 +251,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_none",
         "10+20": (tag(10, 6), [tag(20, 2)]),
         "s10+20": "vlan_none",
+        "p10": "vlan_none",
+        "p0": "vlan_none",
+        "p4095": "vlan_none",
+        "p10+20": "vlan_none",
+        "p10+s20+7": "vlan_none",
+        "p10+p20": "vlan_none",
+        "10+p20": (tag(10, 6), [p_tag(20, 2)]),
+        "another's": "vlan_none",
     },
     "provider access": {
         "untagged": (tag(10), []),
@@ -201,6 +272,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_reserved",
         "10+20": (tag(10), [tag(10, 6), tag(20, 2)]),
         "s10+20": (tag(10, 4), [tag(20, 2)]),
+        "p10": (tag(10), [p_tag(10, 4)]),
+        "p0": (tag(10), [p_tag(0, 4)]),
+        "p4095": (tag(10), [p_tag(4095)]),
+        "p10+20": (tag(10), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(10), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(10), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(10), [tag(10, 6), p_tag(20, 2)]),
+        "another's": (tag(10), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
     },
     "provider trunk": {
         "untagged": "vlan_none",
@@ -214,6 +293,14 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_reserved",
         "10+20": "vlan_none",
         "s10+20": (tag(10, 4), [tag(20, 2)]),
+        "p10": "vlan_none",
+        "p0": "vlan_none",
+        "p4095": "vlan_none",
+        "p10+20": "vlan_none",
+        "p10+s20+7": "vlan_none",
+        "p10+p20": "vlan_none",
+        "10+p20": "vlan_none",
+        "another's": "vlan_none",
     },
     "provider native": {
         "untagged": (tag(30), []),
@@ -227,8 +314,59 @@ CLASSIFIED: dict[str, dict[str, Classified]] = {
         "s4095": "vlan_reserved",
         "10+20": (tag(30), [tag(10, 6), tag(20, 2)]),
         "s10+20": (tag(10, 4), [tag(20, 2)]),
+        "p10": (tag(30), [p_tag(10, 4)]),
+        "p0": (tag(30), [p_tag(0, 4)]),
+        "p4095": (tag(30), [p_tag(4095)]),
+        "p10+20": (tag(30), [p_tag(10, 4), tag(20, 2)]),
+        "p10+s20+7": (tag(30), [p_tag(10, 4), s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(30), [p_tag(10, 4), p_tag(20, 2)]),
+        "10+p20": (tag(30), [tag(10, 6), p_tag(20, 2)]),
+        "another's": (tag(30), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
+    },
+    "9100 access": {
+        "untagged": (tag(10), []),
+        "priority": (tag(10), [tag(0, 10)]),
+        "10": (tag(10), [tag(10, 6)]),
+        "20": (tag(10), [tag(20, 2)]),
+        "40": (tag(10), [tag(40)]),
+        "4095": (tag(10), [tag(4095)]),
+        "s10": (tag(10), [s_tag(10, 4)]),
+        "s0": (tag(10), [s_tag(0, 4)]),
+        "s4095": (tag(10), [s_tag(4095)]),
+        "10+20": (tag(10), [tag(10, 6), tag(20, 2)]),
+        "s10+20": (tag(10), [s_tag(10, 4), tag(20, 2)]),
+        "p10": (tag(10, 4), []),
+        "p0": (tag(10, 4), []),
+        "p4095": "vlan_reserved",
+        "p10+20": (tag(10, 4), [tag(20, 2)]),
+        "p10+s20+7": (tag(10, 4), [s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(10, 4), [p_tag(20, 2)]),
+        "10+p20": (tag(10), [tag(10, 6), p_tag(20, 2)]),
+        "another's": (tag(10), [p_tag(10, 4, FOREIGN[1]), tag(20, 2)]),
+    },
+    "9100 trunk": {
+        "untagged": "vlan_none",
+        "priority": "vlan_none",
+        "10": "vlan_none",
+        "20": "vlan_none",
+        "40": "vlan_none",
+        "4095": "vlan_none",
+        "s10": "vlan_none",
+        "s0": "vlan_none",
+        "s4095": "vlan_none",
+        "10+20": "vlan_none",
+        "s10+20": "vlan_none",
+        "p10": (tag(10, 4), []),
+        "p0": "vlan_none",
+        "p4095": "vlan_reserved",
+        "p10+20": (tag(10, 4), [tag(20, 2)]),
+        "p10+s20+7": (tag(10, 4), [s_tag(20, 2), tag(7)]),
+        "p10+p20": (tag(10, 4), [p_tag(20, 2)]),
+        "10+p20": "vlan_none",
+        "another's": "vlan_none",
     },
 }
+
 UNTAGGED = 0
 
 #: The VLANs of which frames leave by a port of the mode, and the protocol of the tag that they have
@@ -244,6 +382,8 @@ LEAVING: dict[str, dict[int, int]] = {
     "provider access": {10: UNTAGGED},
     "provider trunk": {10: QINQ, 20: QINQ},
     "provider native": {10: QINQ, 20: QINQ, 30: UNTAGGED},
+    "9100 access": {10: UNTAGGED},
+    "9100 trunk": {10: FOREIGN[0], 20: FOREIGN[0]},
 }
 
 

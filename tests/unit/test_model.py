@@ -200,6 +200,7 @@ def test_names_of_groups_are_single_addresses() -> None:
         ({"accept": "some"}, "accept"),
         ({"priority": 8}, "priority"),
         ({"vlan_protocol": "isl"}, "vlan-protocol"),
+        ({"vlan_protocol": "0x9400"}, "vlan-protocol"),
         ({"vlan_map": ((10, 4095),)}, "VLAN 4095"),
         ({"vlan_map": ((10, 20), (10, 30))}, "VLAN 10 wire"),
         ({"vlan_map": ((10, 20), (11, 20))}, "VLAN 20 inside"),

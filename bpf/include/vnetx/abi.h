@@ -188,7 +188,7 @@ struct vnetx_port {
 	/* enum vnetx_hook: what was asked for, and what is attached. */
 	__u8 hook_wanted;
 	__u8 hook;
-	/* Of the tags that count: 0x8100 or 0x88a8, host byte order. */
+	/* Of the tags that count: 0x8100, 0x88a8, 0x9100, 0x9200 or 0x9300, host byte order. */
 	__u16 tpid;
 	/* Priority of frames that came untagged, where a TCI has it. */
 	__u16 priority;
@@ -246,6 +246,8 @@ enum vnetx_flow_how {
 	/* Its tag is taken off; it gets one (both: one for another). */
 	VNETX_FLOW_POP = 1 << 6,
 	VNETX_FLOW_PUSH = 1 << 7,
+	/* It came with an outer tag that the kernel takes for payload, and keeps it. */
+	VNETX_FLOW_FOREIGN = 1 << 8,
 };
 
 /* In vnetx_flow.tag: there is a tag. */
