@@ -8,19 +8,18 @@
 #ifndef VNETX_VLAN_RULE_H
 #define VNETX_VLAN_RULE_H
 
-#include <uapi/linux/if_arp.h>
+/* Hardware type; <linux/if_arp.h> would bring half of the kernel's headers. */
+#define ARP_ETHERNET 1
 
 #define VLAN_RULE(KIND) (1U << VNETX_VLAN_RULE_##KIND)
 /* Rules that look at more than the addresses of a frame. */
 #define VLAN_RULES_BY_CONTENT (VLAN_RULE(IPV4) | VLAN_RULE(IPV6) | VLAN_RULE(PROTOCOL))
 
-/* An ARP packet for IPv4 over Ethernet, up to the sender's IP address. */
+/* The head of an ARP packet; the sender's hardware and protocol address follow. */
 struct vlan_rule_arp {
 	__be16 hardware, protocol;
 	__u8 hardware_len, protocol_len;
 	__be16 operation;
-	__u8 sender_mac[ETH_ALEN];
-	__u8 sender_ip[4];
 };
 
 #define VLAN_RULE_IPV4_SOURCE 12
@@ -45,35 +44,37 @@ static __always_inline __u32 vlan_rule_mac(const struct frame *frame)
 	return vlan_rule(&key, VNETX_VLAN_RULE_MAC);
 }
 
-static __always_inline __u32 vlan_rule_arp(ctx_t *ctx, __u32 payload)
+/* Where the sender's address stands in a packet of ARP for IPv4 over Ethernet, 0 in others. */
+static __always_inline __u32 vlan_rule_arp_source(ctx_t *ctx, __u32 payload)
 {
-	struct vnetx_vlan_rule_key key = {};
 	struct vlan_rule_arp arp;
 
 	if (ctx_load(ctx, payload, &arp, sizeof(arp)) ||
-	    arp.hardware != __constant_htons(ARPHRD_ETHER) ||
+	    arp.hardware != __constant_htons(ARP_ETHERNET) ||
 	    arp.protocol != __constant_htons(ETH_P_IP) || arp.hardware_len != ETH_ALEN ||
-	    arp.protocol_len != sizeof(arp.sender_ip))
+	    arp.protocol_len != 4)
 		return 0;
-	__builtin_memcpy(key.data, arp.sender_ip, sizeof(arp.sender_ip));
-	return vlan_rule(&key, VNETX_VLAN_RULE_IPV4);
+	return payload + sizeof(arp) + ETH_ALEN;
 }
 
 static __always_inline __u32 vlan_rule_subnet(ctx_t *ctx, __be16 protocol, __u32 payload)
 {
 	struct vnetx_vlan_rule_key key = {};
+	__u32 kind = VNETX_VLAN_RULE_IPV4, at = payload + VLAN_RULE_IPV4_SOURCE;
 
-	if (protocol == __constant_htons(ETH_P_ARP))
-		return vlan_rule_arp(ctx, payload);
-	if (protocol == __constant_htons(ETH_P_IP))
-		return ctx_load(ctx, payload + VLAN_RULE_IPV4_SOURCE, key.data, 4)
-			       ? 0
-			       : vlan_rule(&key, VNETX_VLAN_RULE_IPV4);
-	if (protocol == __constant_htons(ETH_P_IPV6))
-		return ctx_load(ctx, payload + VLAN_RULE_IPV6_SOURCE, key.data, 16)
-			       ? 0
-			       : vlan_rule(&key, VNETX_VLAN_RULE_IPV6);
-	return 0;
+	if (protocol == __constant_htons(ETH_P_IPV6)) {
+		kind = VNETX_VLAN_RULE_IPV6;
+		if (ctx_load(ctx, payload + VLAN_RULE_IPV6_SOURCE, key.data, 16))
+			return 0;
+	} else {
+		if (protocol == __constant_htons(ETH_P_ARP))
+			at = vlan_rule_arp_source(ctx, payload);
+		else if (protocol != __constant_htons(ETH_P_IP))
+			return 0;
+		if (!at || ctx_load(ctx, at, key.data, 4))
+			return 0;
+	}
+	return vlan_rule(&key, kind);
 }
 
 static __always_inline __u32 vlan_rule_protocol(__be16 protocol)
@@ -115,7 +116,7 @@ static __always_inline __u32 vlan_of_untagged(ctx_t *ctx, const struct vnetx_swi
 	if (sw->vlan_rules & VLAN_RULE(MAC))
 		vid = vlan_rule_mac(frame);
 	if (!vid && sw->vlan_rules & VLAN_RULES_BY_CONTENT) {
-		frame->vid_by_content = 1;
+		frame->vid_by_content = sw->vlan_rules;
 		vid = vlan_rule_content(ctx, sw->vlan_rules, frame);
 	}
 	return vid ? vid : in->pvid;

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from vnetx import _abi, _bpf
@@ -61,15 +62,19 @@ def load(build: Build, map_fds: dict[str, int]) -> dict[str, int]:
         VnetxError: the verifier refused one; `detail` has its whole log.
     """
     fds = {row["id"]: map_fds[row["name"]] for row in _abi.MAPS}
-    programs: dict[str, int] = {}
-    try:
-        for row in _abi.PROGRAMS:
-            programs[row["name"]] = _load_one(row, with_maps(build.programs[row["name"]], fds))
-    except BaseException:
-        for fd in programs.values():
-            os.close(fd)
-        raise
-    return programs
+    # the verifier takes most of the time, one program a processor
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        loading = {
+            row["name"]: pool.submit(_load_one, row, with_maps(build.programs[row["name"]], fds))
+            for row in _abi.PROGRAMS
+        }
+    errors = [error for each in loading.values() if (error := each.exception())]
+    if errors:
+        for each in loading.values():
+            if not each.exception():
+                os.close(each.result())
+        raise errors[0]
+    return {name: each.result() for name, each in loading.items()}
 
 
 def _load_one(row: dict[str, Any], code: bytes) -> int:
