@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import struct
+from collections.abc import Collection
 from typing import Any
 
 from vnetx import _abi, _bpf
@@ -47,12 +48,15 @@ def _relevant(log: str) -> str:
     return "\n".join(lines[-3:])
 
 
-def load(build: Build, map_fds: dict[str, int]) -> dict[str, int]:
+def load(
+    build: Build, map_fds: dict[str, int], only: Collection[str] | None = None
+) -> dict[str, int]:
     """Loads all programs over the given maps.
 
     Args:
         build: what to load.
         map_fds: descriptors of the switch's maps by name.
+        only: names of programs, if not all of them are wanted.
 
     Returns:
         Descriptors of the programs by name; the caller closes them.
@@ -64,6 +68,8 @@ def load(build: Build, map_fds: dict[str, int]) -> dict[str, int]:
     programs: dict[str, int] = {}
     try:
         for row in _abi.PROGRAMS:
+            if only is not None and row["name"] not in only:
+                continue
             programs[row["name"]] = _load_one(row, with_maps(build.programs[row["name"]], fds))
     except BaseException:
         for fd in programs.values():
