@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -24,13 +25,18 @@ def port_flags(*more: str) -> int:
 
 
 class BareSwitch:
-    """Typed maps and descriptors of the programs over them; a context manager."""
+    """Typed maps and descriptors of the programs over them; a context manager.
+
+    Args:
+        only: names of programs, if not all of them are wanted: the verifier takes its time.
+    """
 
     def __init__(
         self,
         fdb_size: int = _abi.FDB_DEFAULT,
         max_ports: int = 4096,
         compiled: build.Build | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         fds: dict[str, int] = {}
         self.maps = SwitchMaps("bare", Path(os.devnull), fds)
@@ -45,10 +51,11 @@ class BareSwitch:
                     row["flags"],
                     f"vp_{row['name']}"[:15],
                 )
-            self.programs = load.load(compiled or build.build(), fds)
+            self.programs = load.load(compiled or build.build(), fds, only)
             for slot, name in _abi.TAILS.items():
-                number = struct.pack("=I", slot)
-                _bpf.map_update(fds["tail"], number, struct.pack("=I", self.programs[name]))
+                if name in self.programs:
+                    number = struct.pack("=I", slot)
+                    _bpf.map_update(fds["tail"], number, struct.pack("=I", self.programs[name]))
             self.maps.set_switch(
                 ageing_ns=_abi.AGEING_DEFAULT * 10**9, refresh_ns=10**9, port_slots=1
             )

@@ -14,14 +14,13 @@ _FLOWS = 4
 #: Shares of the slowest subject's rate at which latency under load is taken: of all subjects at
 #: the same absolute rate.
 _LOADS = (10, 50, 90)
-_SEARCH_S = 0.35
 _SOME_LOSS = 0.005
 _ONE_CORE = "this process has one core, and the server wants another"
 _QUICK = "left out by --quick"
 
 
 def _rr(session: Session) -> Iterator[Figure]:
-    seconds = session.pick(0.08, 0.12, 0.2)
+    seconds = session.pick(0.08, 0.08, 0.2)
     yield session.paired("rr", rr.probe(True), seconds, 0.4)
     yield session.paired("rr", rr.probe(False), seconds, 0.3)
     if session.level == "quick":
@@ -33,7 +32,7 @@ def _rr(session: Session) -> Iterator[Figure]:
 
 
 def _oneway(session: Session) -> Iterator[Figure]:
-    yield session.paired("oneway", oneway.probe(), session.pick(0.08, 0.12, 0.2))
+    yield session.paired("oneway", oneway.probe(), session.pick(0.08, 0.08, 0.2))
 
 
 def _pps(session: Session) -> Iterator[Figure]:
@@ -47,16 +46,21 @@ def _pps(session: Session) -> Iterator[Figure]:
         session.skip(pps.probe(size, "live").name, _QUICK)
 
 
+def _search_s(session: Session) -> float:
+    """Seconds for a search's trials, if it begins near its end."""
+    return session.pick(0.28, 0.28, 0.35)
+
+
 def _rate(session: Session) -> Iterator[Figure]:
     for loss in (0.0, _SOME_LOSS):
-        yield session.paired("rate", paced.probe(loss), _SEARCH_S, 0.5, least=3)
+        yield session.paired("rate", paced.probe(loss), _search_s(session), 0.5, least=3)
 
 
 def _load(session: Session) -> Iterator[Figure]:
     probe = paced.probe(_SOME_LOSS)
     search = session.done.get(probe.name)
     if search is None:
-        search = session.paired("load", probe, _SEARCH_S, 0, least=1)
+        search = session.paired("load", probe, _search_s(session), 0, least=1)
         yield search
     if not search.rows:
         session.skip("load", "no subject has a rate: " + "; ".join(search.failed.values()))
@@ -64,7 +68,7 @@ def _load(session: Session) -> Iterator[Figure]:
     slowest = min(search.estimate(name).value for name in search.rows) * 1e6
     for load in _LOADS:
         probe = paced.loaded_probe(slowest * load / 100, f"{load}%")
-        yield session.paired("load", probe, session.pick(0.08, 0.1, 0.2), 1 / len(_LOADS))
+        yield session.paired("load", probe, session.pick(0.08, 0.08, 0.2), 1 / len(_LOADS))
 
 
 def _burst(session: Session) -> Iterator[Figure]:
@@ -72,7 +76,7 @@ def _burst(session: Session) -> Iterator[Figure]:
 
 
 def _stream(session: Session) -> Iterator[Figure]:
-    seconds = session.pick(0.15, 0.15, 0.5)
+    seconds = session.pick(0.12, 0.12, 0.5)
     probes = [stream.probe(), stream.probe(flows=_FLOWS), stream.probe(udp=True)]
     if session.level == "quick":
         for left in probes[1:]:
@@ -100,11 +104,11 @@ def _across(probe: rounds.Probe) -> rounds.Probe:
 
 def _vlan(session: Session) -> Iterator[Figure]:
     """Of two switches with a trunk between, what the others are of one."""
-    seconds = session.pick(0.08, 0.12, 0.2)
+    seconds = session.pick(0.08, 0.08, 0.2)
     yield session.paired("vlan", _across(rr.probe(True)), seconds, 0.35)
     yield session.paired("vlan", _across(oneway.probe()), seconds, 0.15)
     yield session.paired("vlan", _across(pps.probe(_SIZES[0], "live")), 0.08, 0.2)
-    seconds = session.pick(0.15, 0.15, 0.5)
+    seconds = session.pick(0.12, 0.12, 0.5)
     figure = session.paired("vlan", _across(stream.probe()), seconds, 0.3)
     _note_offloads(figure, session)
     yield figure

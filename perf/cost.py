@@ -33,6 +33,8 @@ HOOKS = ("tc", "xdp")
 
 _SOURCE = bytes.fromhex("020100000001")
 _PROGRAM = {"tc": "tc_ingress", "xdp": "xdp"}
+#: Also where broadcasts go.
+_LOADED = (*_PROGRAM.values(), "flood")
 _KIND = {"tc": programs.SCHED_CLS, "xdp": programs.XDP}
 _EMPTY = {"tc": programs.TC_NEXT, "xdp": programs.XDP_PASS}
 _FORWARDED = {"tc": 7, "xdp": 4}  # TC_ACT_REDIRECT, XDP_REDIRECT
@@ -98,7 +100,7 @@ class Bench(bare.BareSwitch):
         size: int = _abi.FDB_DEFAULT,
         **settings: Any,
     ) -> None:
-        super().__init__(max(fdb + 64, size), max(ports + 1, 64))
+        super().__init__(max(fdb + 64, size), max(ports + 1, 64), only=_LOADED)
         set_flags = bare.port_flags("peer", "xdp", *flags)
         for index in range(1, ports + 1):
             values = {

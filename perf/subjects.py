@@ -333,8 +333,9 @@ class VnetxAuto(Vnetx):
 
 
 class VnetxVlan(VnetxTc):
-    """vnetx with VLANs: access ports of one."""
+    """vnetx with VLANs: access ports of one.  What tags cost as well is `vnetx-tag`'s."""
 
+    usual = False
     kind = "vnetx-vlan"
     title = "vnetx, TC, access ports of a VLAN"
     settings: ClassVar[dict[str, Any]] = {"vlans": Vlans.access(10)}

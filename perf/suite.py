@@ -99,7 +99,8 @@ def choose(
     named = [name for name in names if name in subjects.SUBJECTS]
     to = tuple(dict.fromkeys(against)) or (trunks.AGAINST if _is_trunk(named) else AGAINST)
     if not named and not against:
-        named = list(_QUICK if level == "quick" else _alike(trunk=False))
+        usual = [name for name in _alike(trunk=False) if subjects.SUBJECTS[name].usual]
+        named = list(_QUICK) if level == "quick" else usual
     elif not named:
         named = [name for name in _alike(_is_trunk(to)) if name.startswith("vnetx-")]
     wanted = {*named, *to}

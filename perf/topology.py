@@ -59,6 +59,7 @@ class Subject:
         limit: whether it is no switch but what one cannot be faster than.
         is_process: whether frames are forwarded by a process and not by the kernel.
         trunk: whether it is two switches with a trunk between and not one: compared with its like.
+        usual: whether it is measured where no subject is named.
         takes_live_frames: whether a host's eth0 has ndo_xdp_xmit, so that XDP live frames can
             be sent out of it.
         tools: commands that it needs.
@@ -74,6 +75,7 @@ class Subject:
     limit: ClassVar[bool] = False
     is_process: ClassVar[bool] = False
     trunk: ClassVar[bool] = False
+    usual: ClassVar[bool] = True
     takes_live_frames: ClassVar[bool] = True
     most_hosts: ClassVar[int] = 4096
     tools: ClassVar[tuple[Tool, ...]] = (Tool("ip", "iproute2"), Tool("ethtool", "ethtool"))

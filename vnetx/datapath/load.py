@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import struct
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,12 +49,15 @@ def _relevant(log: str) -> str:
     return "\n".join(lines[-3:])
 
 
-def load(build: Build, map_fds: dict[str, int]) -> dict[str, int]:
+def load(
+    build: Build, map_fds: dict[str, int], only: Collection[str] | None = None
+) -> dict[str, int]:
     """Loads all programs over the given maps.
 
     Args:
         build: what to load.
         map_fds: descriptors of the switch's maps by name.
+        only: names of programs, if not all of them are wanted.
 
     Returns:
         Descriptors of the programs by name; the caller closes them.
@@ -67,6 +71,7 @@ def load(build: Build, map_fds: dict[str, int]) -> dict[str, int]:
         loading = {
             row["name"]: pool.submit(_load_one, row, with_maps(build.programs[row["name"]], fds))
             for row in _abi.PROGRAMS
+            if only is None or row["name"] in only
         }
     errors = [error for each in loading.values() if (error := each.exception())]
     if errors:
