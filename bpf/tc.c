@@ -37,7 +37,7 @@ static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __
 	if (unlikely(flow->how & EGRESS_TAGS) && egress_retag(ctx, flow, tci))
 		refusal = VNETX_NO_MEMORY;
 	else
-		refusal = flow_check(ctx, flow, len);
+		refusal = mtu_check_now(ctx, len, flow->out_ifindex);
 	if (unlikely(refusal)) {
 		stats_reason(flow->out, refusal, count);
 		return CTX_DROP;

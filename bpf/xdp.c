@@ -63,7 +63,8 @@ static __always_inline int xdp_send(ctx_t *ctx, const struct vnetx_flow *flow, _
  */
 static __always_inline int xdp_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
 {
-	if (!(flow->how & VNETX_FLOW_XDP) || ctx_has_frags(ctx, len) || flow_check(ctx, flow, len))
+	if (!(flow->how & VNETX_FLOW_XDP) || ctx_has_frags(ctx, len) ||
+	    mtu_check_now(ctx, len, flow->out_ifindex))
 		return XDP_PASS;
 	return xdp_send(ctx, flow, len, tci);
 }

@@ -136,8 +136,7 @@ static __always_inline __u32 flood_vlan_port(ctx_t *ctx, const struct vnetx_port
 {
 	const __u32 copied = FLOOD_CB(ctx, FROM) & FLOOD_COPY_TWIN;
 	const int twin = (index | copied) == in->twin;
-	const struct mtu mtu = mtu_now(ctx, ctx_len(ctx));
-	__u32 reason = mtu_check(ctx, &mtu, out->ifindex);
+	__u32 reason = mtu_check_now(ctx, ctx_len(ctx), out->ifindex);
 
 	if (likely(!reason) && !twin)
 		reason = send_copy(ctx, out);

@@ -68,15 +68,4 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	*flow = *new;
 }
 
-/* May the frame of a flow leave as it is now, with @len bytes?  Returns a reason or VNETX_OK. */
-static __always_inline __u32 flow_check(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len)
-{
-	struct mtu mtu;
-
-	if (len <= MTU_ALWAYS_FITS)
-		return VNETX_OK;
-	mtu = mtu_now(ctx, len);
-	return mtu_ask(ctx, &mtu, flow->out_ifindex);
-}
-
 #endif

@@ -80,4 +80,15 @@ static __always_inline __u32 mtu_check(ctx_t *ctx, const struct mtu *mtu, __u32 
 	return mtu->matters ? mtu_ask(ctx, mtu, ifindex) : VNETX_OK;
 }
 
+/* The same of the frame as it is now, with @len bytes. */
+static __always_inline __u32 mtu_check_now(ctx_t *ctx, __u32 len, __u32 ifindex)
+{
+	struct mtu mtu;
+
+	if (len <= MTU_ALWAYS_FITS)
+		return VNETX_OK;
+	mtu = mtu_now(ctx, len);
+	return mtu_ask(ctx, &mtu, ifindex);
+}
+
 #endif
