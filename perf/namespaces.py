@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import pickle
 import re
@@ -17,7 +18,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ NICE = -15
 #: Where ip(8) keeps its named namespaces, and this module its directories.
 NETNS = Path("/run/netns")
 _RUN = Path("/run")
+#: Seconds in which a device that has a carrier is operational.
+_UP_S = 10
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
@@ -99,6 +102,22 @@ class Namespace:
     def bridge(self, *commands: str) -> None:
         """Runs commands of bridge(8) here."""
         _iproute2("bridge", "-n", self.name, batch="\n".join(commands) + "\n")
+
+    def wait_until_up(self, devices: Collection[str]) -> None:
+        """Returns when all of these devices are operational (RFC 2863).
+
+        Raises:
+            RuntimeError: one is not after :data:`_UP_S`.
+        """
+        end = time.monotonic() + _UP_S
+        while True:
+            links = json.loads(ip("-n", self.name, "-json", "link", "show", "up"))
+            down = set(devices) - {each["ifname"] for each in links if each["operstate"] == "UP"}
+            if not down:
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{', '.join(sorted(down))} in {self.role}: no carrier")
+            time.sleep(0.01)
 
     def sysctl(self, name: str, value: str | None = None) -> str | None:
         """Reads (or writes) a sysctl of this namespace; None where there is none of this name.

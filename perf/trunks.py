@@ -72,6 +72,13 @@ class Trunk(Subject):
             if switch is not None:
                 yield switch, ports[0]
 
+    def converge(self) -> None:
+        """A bridge's port forwards once the kernel has seen to its carrier, a second later on
+        some: where both ends of the trunk have the same number it takes its time."""
+        for namespace, names in self._devices():
+            namespace.wait_until_up(names)
+        super().converge()
+
     def remove(self) -> None:
         super().remove()
         if self.far is not None:
@@ -183,4 +190,4 @@ class VnetxTag(VnetxPair):
 
 KINDS = (BridgePair, BridgeVlan, Bridge8021q, VnetxPair, VnetxTag)
 #: What ratios are of, unless others are asked for; the first one is the baseline.
-AGAINST = (VnetxPair.kind, BridgeVlan.kind, Bridge8021q.kind)
+AGAINST = (VnetxPair.kind, BridgePair.kind, BridgeVlan.kind, Bridge8021q.kind)

@@ -55,8 +55,8 @@ def test_against_alone_is_against_vnetx():
 
 def test_subjects_with_a_trunk_are_compared_among_themselves():
     _, measured, against = suite.choose(["rr", "vnetx-tag"], [], "default")
-    assert measured == ("bridge-vlan", "8021q", "vnetx-pair", "vnetx-tag")
-    assert against == ("vnetx-pair", "bridge-vlan", "8021q")
+    assert measured == ("bridge-pair", "bridge-vlan", "8021q", "vnetx-pair", "vnetx-tag")
+    assert against == ("vnetx-pair", "bridge-pair", "bridge-vlan", "8021q")
     _, measured, _ = suite.choose(["rr"], ["bridge-pair"], "default")
     assert measured == ("bridge-pair", "vnetx-pair", "vnetx-tag")
 
@@ -174,7 +174,8 @@ def test_tagging_is_measured_across_a_trunk_and_what_is_missing_is_said(monkeypa
         assert figure["title"].endswith(", across a trunk")
     targets = report["figures"][0]["rows"]["vnetx-tag"]["targets"]
     assert [(each["of"], each["verdict"]) for each in targets] == [
-        ("vnetx-pair", "holds"), ("bridge-vlan", "not measured"), ("8021q", "not measured"),
+        ("vnetx-pair", "holds"), ("bridge-pair", "MISSED"),
+        ("bridge-vlan", "not measured"), ("8021q", "not measured"),
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vnetx_perf import requirements, subjects, trunks
+from vnetx_perf import namespaces, requirements, subjects, trunks
 
 pytestmark = pytest.mark.root
 
@@ -122,6 +122,15 @@ def test_what_a_kernel_lacks_for_vlans_is_told_with_the_remedy(monkeypatch):
     assert requirements.lacks_vlan_filtering() == (
         "this kernel's bridge has no vlan_filtering: make bench-vm runs one that has"
     )
+
+
+def test_a_device_without_carrier_is_told(monkeypatch):
+    monkeypatch.setattr(namespaces, "_UP_S", 0)
+    with subjects.make("direct") as subject:
+        subject.hosts[0].wait_until_up(["eth0"])
+        subject.hosts[0].ip("link set dev eth0 down")
+        with pytest.raises(RuntimeError, match="eth0 in h0: no carrier"):
+            subject.hosts[0].wait_until_up(["eth0"])
 
 
 def test_a_switch_that_cannot_be_attached_leaves_no_other_behind(monkeypatch):
