@@ -153,9 +153,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
     for each in (
         Benchmark("rr", "request and response over TCP and UDP sockets: latency, rate, CPU",
-                  _rr, _seconds(16, 44, 300)),
+                  _rr, _seconds(16, 36, 300)),
         Benchmark("oneway", "latency of a frame in the kernel alone",
-                  _oneway, _seconds(5, 13, 60)),
+                  _oneway, _seconds(5, 10, 60)),
         Benchmark("pps", "frames a second, by size and by source",
                   _pps, _seconds(9, 32, 300)),
         Benchmark("rate", "highest rate without loss, and with 0.5 % of it (RFC 2544)",
@@ -165,9 +165,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("burst", "latency and loss of bursts",
                   _burst, _seconds(0, 8, 60)),
         Benchmark("stream", "TCP and UDP streams by iperf3",
-                  _stream, _seconds(9, 33, 300)),
+                  _stream, _seconds(9, 30, 300)),
         Benchmark("vlan", "tags put on and taken off: latency, frames a second, a stream",
-                  _vlan, _seconds(0, 30, 240),
+                  _vlan, _seconds(0, 24, 240),
                   own=tuple(each.kind for each in trunks.KINDS), against=trunks.AGAINST),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),

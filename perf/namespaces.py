@@ -111,7 +111,7 @@ class Namespace:
         """
         end = time.monotonic() + _UP_S
         while True:
-            links = json.loads(ip("-n", self.name, "-json", "link", "show", "up"))
+            links = json.loads(ip("-n", self.name, "-json", "link", "show"))
             down = set(devices) - {each["ifname"] for each in links if each["operstate"] == "UP"}
             if not down:
                 return

@@ -20,6 +20,7 @@ hypothesis.settings.load_profile("vnetx")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root: namespaces and bpf(2)")

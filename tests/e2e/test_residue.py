@@ -19,7 +19,7 @@ from vnetx import _bpf, engine, state
 from vnetx.links import Links
 from vnetx.model import SwitchSettings
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.forks]
 
 HOOKS = ("tc", "xdp", "xdp-generic", "auto")
 

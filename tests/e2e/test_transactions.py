@@ -27,7 +27,7 @@ from vnetx.model import SwitchSettings, VlanInterface, Vlans, parse_vids
 from vnetx.plan import Step
 from vnetx.vlan_rule import parse_mac, parse_subnet
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.forks]
 
 SMALL = SwitchSettings(fdb_size=64, max_ports=16)
 
