@@ -23,6 +23,10 @@ class VnetxError(Exception):
         self.remedy = remedy
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[VnetxError], tuple[str, str, str, str]]:
+        """From one process to another."""
+        return type(self), (self.what, self.why, self.remedy, self.detail)
+
 
 class InvalidValue(VnetxError):  # noqa: N818 - the word says it
     """The input itself is wrong, whatever the machine's state; the CLI exits with 2."""

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +106,33 @@ def _compile_source(bpf: Any, source: Path, flags: list[str]) -> Any:
     )
 
 
-def _compile(sources: Path) -> dict[str, bytes]:
+def _programs_of(source: Path, flags: list[str]) -> dict[str, bytes]:
+    module = _compile_source(_import_bcc(), source, flags)
     programs = {}
+    for program in _abi.PROGRAMS:
+        # a bare Exception again, for what this source does not define
+        with contextlib.suppress(Exception):
+            code = module.dump_func(program["function"].encode())
+            programs[program["name"]] = bytes(code)
+    return programs
+
+
+def _compile(sources: Path) -> dict[str, bytes]:
+    """Each source in a process of its own, where LLVM knows nothing of the other."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    programs: dict[str, bytes] = {}
     flags = [f"-I{sources}", f"-I{sources}/include", "-Wno-unused-function"]
+    paths = [sources / name for name in SOURCES]
     with (
         tempfile.TemporaryDirectory(prefix="vnetx-") as scratch,
         headers.provided(Path(scratch)),
     ):
-        bpf = _import_bcc()
-        for name in SOURCES:
-            module = _compile_source(bpf, sources / name, flags)
-            for program in _abi.PROGRAMS:
-                # a bare Exception again, for what this source does not define
-                with contextlib.suppress(Exception):
-                    code = module.dump_func(program["function"].encode())
-                    programs[program["name"]] = bytes(code)
+        _import_bcc()
+        with ProcessPoolExecutor(len(paths), get_context("fork")) as pool:
+            for found in pool.map(_programs_of, paths, repeat(flags)):
+                programs |= found
     missing = {program["name"] for program in _abi.PROGRAMS} - programs.keys()
     if missing:
         raise VnetxError(_DOING, f"the sources lack the programs {', '.join(sorted(missing))}")
