@@ -21,7 +21,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lib.frames import BROADCAST, MULTICAST, QINQ, VLAN, link_local, station, tag
@@ -181,7 +181,7 @@ def games(draw: st.DrawFn) -> tuple[dict[int, Mode], Steps]:
     return ports, draw(st.lists(frames(tpid), min_size=15, max_size=30))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, phases=[Phase.generate], report_multiple_bugs=False)  # an example: 7 s
 @given(game=games())
 def test_random_ports_and_frames(
     beside: dict[str, tuple[Lab, KernelBridge | Vnetx]], game: tuple[dict[int, Mode], Steps]
