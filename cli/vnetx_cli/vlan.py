@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import IO, Any, TypeVar
 
 import click
@@ -70,6 +71,8 @@ def delete(
     What uses a VLAN (ports, interfaces, rules) is listed then, and nothing changed; --force takes
     the ports out of it and deletes its interfaces and rules.
     """
+    if ports and force:
+        raise click.UsageError("--force goes without --port: a port is taken out in any case")
     from vnetx import engine
 
     if ports:
@@ -279,7 +282,9 @@ def interface_add(
     **which: str | None,
 ) -> None:
     """Make an interface in VLAN VID, or give one that is there more addresses."""
-    wanted = model.VlanInterface(vid, addresses, netns, mtu or model.VlanInterface.mtu)
+    wanted = model.VlanInterface(vid, addresses, netns)
+    if mtu is not None:
+        wanted = replace(wanted, mtu=mtu)
     from vnetx import engine
 
     print_result(context, engine.vlan_interface_add(wanted, mtu=mtu, **which))

@@ -233,6 +233,7 @@ def test_the_same_address_in_two_vlans_is_two_entries(four: Lab) -> None:
         ("attach p1 --trunk 10,4095", "VLAN 4095: is reserved", 2),
         ("vlan add 30-10 --port p1", "runs backwards", 2),
         ("vlan add 10-11 --port p1 --pvid", "a port has one PVID", 2),
+        ("vlan del 10 --port p1 --force", "--force goes without --port", 2),
         ("vlan add 10 --port p9", "there is no interface of that name", 1),
         ("vlan add 10 --port p1", "not a port of any switch", 1),
         ("vlan del 10 --port p1", "not a port of any switch", 1),

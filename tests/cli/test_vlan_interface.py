@@ -196,6 +196,7 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("0",): "VLAN 0: is no VLAN",
     ("4095",): "VLAN 4095: is reserved",
     ("10", "--ip", "10.0.1.1"): "not an address with a length",
+    ("10", "--mtu", "0"): "mtu 0: not in 68 to 65535",
     ("10", "--mtu", "67"): "mtu 67: not in 68 to 65535",
     ("10", "--ip", "lab/24"): "not an address with a length",
     ("30", "--switch", "lab"): "switch lab: there is none of this name",

@@ -23,9 +23,7 @@ from vnetx.engine.attach import (
     set_ports,
 )
 from vnetx.engine.configure import apply_switch, check_applicable
-from vnetx.engine.interfaces import (
-    remove_interface,
-)
+from vnetx.engine.interfaces import remove_interface
 from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Result
 from vnetx.engine.switches import (
