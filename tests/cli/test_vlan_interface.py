@@ -154,6 +154,15 @@ def test_in_another_namespace(make_lab: Callable[..., Lab]) -> None:
     assert lab.names() == ["p1"]
 
 
+def test_another_device_with_the_number_of_its_port(routed: Lab) -> None:
+    """It is nobody's business what a command cleans up after an interface that was deleted."""
+    (number,) = [p["ifindex"] for p in routed.show("port", "show") if p["interface"] == "vnetx0.10"]
+    routed.ip("link del dev vnetx0.10", f"link add dev other index {number} type veth peer name o2")
+    routed.vnetx("vlan", "add", "11", "--port", "p1")
+    assert set(addresses(routed)) == {"vnetx0.20"}
+    assert {"other", "o2"} <= devices(routed.name)
+
+
 def test_documents(routed: Lab, tmp_path: Path) -> None:
     file = tmp_path / "vnetx.yaml"
     file.write_text(routed.vnetx("export").out)
@@ -186,6 +195,12 @@ def test_vlans_in_use(routed: Lab) -> None:
     assert "--force cuts them off" in error
     assert set(addresses(routed)) == {"vnetx0.10", "vnetx0.20"}
     routed.vnetx("vlan", "del", "30")
+    routed.ip("address add 192.0.2.8/24 dev p2")
+    routed.vnetx("detach", "p2")
+    routed.vnetx("attach", "p2", "--trunk", "10", "--native", "20")
+    error = routed.vnetx("vlan", "del", "10,20", "--force", status=1).err
+    assert "would be dropped without a native VLAN" in error
+    assert set(addresses(routed)) == {"vnetx0.10", "vnetx0.20"}
     routed.vnetx("vlan", "del", "10", "--force")
     assert set(addresses(routed)) == {"vnetx0.20"}
     assert [each["vid"] for each in routed.show("vlan", "show")] == [1, 20]

@@ -63,11 +63,11 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
         detach_one(session, name, ifindex)
     _apply_host(session, name, wanted)
     set_vlan_rules(session, name, wanted.vlan_rules)
-    _apply_interfaces(session, name, wanted)
     used = set(maps.ports())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
+    _apply_interfaces(session, name, wanted)
     _apply_static(session, name, wanted, links)
 
 

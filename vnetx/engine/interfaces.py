@@ -167,7 +167,7 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
     if before := observed(session, switch).get(name):
         session.if_it_fails(set_interface, session, switch, name, before)
     outer = session.links.by_index(record["ifindex"]) if record["ifindex"] else None
-    if outer:
+    if outer and outer.alias == alias(switch, name):  # another device may have its number
         detach_one(session, switch, outer.ifindex)
         session.links.delete(outer.ifindex)
     else:

@@ -11,7 +11,6 @@ from vnetx.engine.attach import attach_devices, find_port, set_ports
 from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import (
     find_interface,
-    interface_of_port,
     observed,
     remove_interface,
     set_interface,
@@ -97,11 +96,11 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
                 f"in use by {', '.join(users)}",
                 "--force cuts them off",
             )
-        for name in interfaces:
-            remove_interface(session, switch, name)
+        _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
         kept = {match: vid for match, vid in maps.vlan_rules().items() if match not in rules}
         set_vlan_rules(session, switch, kept)
-        _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
+        for name in interfaces:  # last: their routes do not come back
+            remove_interface(session, switch, name)
         return session.result()
 
 
@@ -109,14 +108,14 @@ def _members(session: Session, switch: str, vids: int) -> dict[str, tuple[str, L
     """The ports that are in one of the VLANs, by name, but not those of interfaces in VLANs."""
     maps = session.maps(switch)
     host = maps.meta()["host_port_ifindex"]
+    others = {record["ifindex"] for record in maps.interfaces().values()}
     found = {}
     for index, port in maps.ports().items():
+        if port["flags"] & _abi.PORT_FLAGS["host"] or port["ifindex"] in others:
+            continue
         link = session.links.by_index(port["ifindex"])
-        if link is None or port["flags"] & _abi.PORT_FLAGS["host"]:
-            continue
-        if not maps.port_vlans(index)[0] & vids or interface_of_port(session, switch, link.ifindex):
-            continue
-        found[switch if link.ifindex == host else link.name] = switch, link
+        if link and maps.port_vlans(index)[0] & vids:
+            found[switch if link.ifindex == host else link.name] = switch, link
     return found
 
 
@@ -174,11 +173,11 @@ def vlan_interface_add(
         VnetxError: no such switch, device or namespace; an interface of that name.
     """
     with transaction() as session:
+        name = name or f"{dev or switch or DEFAULT_SWITCH}.{wanted.vid}"
+        model.check_interface_name(name)
         if dev is not None:
             switch = _carry(session, dev, wanted.vid, switch)
         switch = switch or DEFAULT_SWITCH
-        name = name or f"{dev or switch}.{wanted.vid}"
-        model.check_interface_name(name)
         session.maps(switch)  # is there
         carrier = session.link(dev) if dev else None
         wanted = replace(wanted, mtu=carrier.mtu) if carrier else wanted
