@@ -16,6 +16,7 @@ from vnetx import _abi, _bpf
 from vnetx.datapath import build, load
 from vnetx.datapath.maps import SwitchMaps, entries_of
 
+_ALL_PROGRAMS = [row["name"] for row in _abi.PROGRAMS]
 _DEFAULT_FLAGS = ("up", "learning", "flood_unicast", "flood_multicast", "flood_broadcast")
 
 
@@ -51,7 +52,9 @@ class BareSwitch:
                     row["flags"],
                     f"vp_{row['name']}"[:15],
                 )
-            self.programs = load.load(compiled or build.build(), fds, only)
+            self.programs = load.load(
+                compiled or build.build(), fds, _ALL_PROGRAMS if only is None else only
+            )
             for slot, name in _abi.TAILS.items():
                 if name in self.programs:
                     number = struct.pack("=I", slot)

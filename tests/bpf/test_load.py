@@ -17,7 +17,7 @@ from lib.dataplane import TC_PASS, Dataplane
 from lib.namespaces import Namespace
 from vnetx import _abi, _bpf
 from vnetx.datapath import build, load, pins
-from vnetx.datapath.maps import SwitchMaps, entries_of
+from vnetx.datapath.maps import CORE_PROGRAMS, SwitchMaps, entries_of
 from vnetx.errors import VnetxError
 
 pytestmark = pytest.mark.root
@@ -69,7 +69,7 @@ def test_everything_is_pinned(namespace: Path) -> None:
             "maps",
             "programs",
             *(f"maps/{name}" for name in NAMES),
-            *(f"programs/{name}" for name in PROGRAMS),
+            *(f"programs/{name}" for name in CORE_PROGRAMS),
         }
         maps.remove()
     assert not files(namespace)
@@ -115,7 +115,7 @@ def test_programs(plane: Dataplane, row: dict[str, int]) -> None:
 
 def test_programs_can_be_loaded_again(plane: Dataplane) -> None:
     """An upgrade replaces the programs of a switch that stands."""
-    plane.maps.load_programs(build.build())
+    plane.maps.load_programs(build.build(), PROGRAMS)
     with plane.maps.program("tc_ingress") as fd:
         assert _bpf.prog_test_run(fd, bytes(60))[0] == TC_PASS
 
@@ -180,7 +180,7 @@ def test_a_program_pinned_as_a_map_is_refused(namespace: Path) -> None:
         maps.publish()
         path = namespace / "sw" / "maps" / "ports"
         path.unlink()
-        with maps.program("xdp") as fd:
+        with maps.program("flood") as fd:
             _bpf.obj_pin(fd, str(path))
     with pytest.raises(VnetxError):
         SwitchMaps.open("sw")
@@ -203,7 +203,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN)
-@pytest.mark.parametrize("program", ["tc_ingress", "xdp"])
+@pytest.mark.parametrize("program", CORE_PROGRAMS)
 def test_a_refusal_brings_the_verifiers_words(namespace: Path, program: str, code: bytes) -> None:
     bad = replace(IDLE, programs={**IDLE.programs, program: code})
     with pytest.raises(VnetxError) as caught:
@@ -219,7 +219,7 @@ def test_a_refusal_brings_the_verifiers_words(namespace: Path, program: str, cod
 
 @pytest.mark.usefixtures("namespace")
 def test_a_refusal_leaves_nothing_open() -> None:
-    bad = replace(IDLE, programs={**IDLE.programs, "xdp": EXIT})
+    bad = replace(IDLE, programs={**IDLE.programs, "flood": EXIT})
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(VnetxError):
         make(code=bad)

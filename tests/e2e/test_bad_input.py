@@ -262,18 +262,21 @@ def test_no_kernel_headers(tmp_path: Path) -> None:
         assert "apt-get install linux-headers" in failure.remedy
 
 
-def test_refusal_of_the_verifier(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("program", "hook"), [("tc_ingress", "tc"), ("xdp", "xdp"), ("xdp_generic", "xdp-generic")]
+)
+def test_refusal_of_the_verifier(machine: Machine, program: str, hook: str) -> None:
     """The last lines of the log say why; the whole of it is for -vv."""
 
     def work() -> None:
         good = idle_programs()
         exits_at_once = struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 is not set
-        programs = {**good.programs, "xdp": exits_at_once}
+        programs = {**good.programs, program: exits_at_once}
         execute.build = lambda: replace(good, programs=programs)
-        engine.attach(["p1"], hook="tc")
+        engine.attach(["p1"], hook=hook)
 
     failure = refused(machine, work)
-    assert failure.what == "loading program xdp"
+    assert failure.what == f"loading program {program}"
     assert "R0 !read_ok" in failure.why
     assert "-vv" in failure.remedy
 
@@ -319,7 +322,7 @@ def pin_another_meta(directory: Path) -> None:
 def pin_a_program(directory: Path) -> None:
     path = directory / "maps" / "undo"
     path.unlink()
-    fd = _bpf.obj_get(str(directory / "programs" / "xdp"))
+    fd = _bpf.obj_get(str(directory / "programs" / "flood"))
     _bpf.obj_pin(fd, str(path))
     os.close(fd)
 

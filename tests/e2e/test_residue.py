@@ -16,6 +16,7 @@ from lib import HAS_TCX
 from lib.namespaces import Namespace
 from lib.snapshot import Machine, Picture, assert_gone, idle_programs
 from vnetx import _bpf, engine, state
+from vnetx.datapath.maps import SwitchMaps
 from vnetx.links import Links
 from vnetx.model import SwitchSettings
 
@@ -127,6 +128,33 @@ def test_explicit_switch_stays_until_it_is_deleted(machine: Machine, far: Namesp
     machine.call(engine.switch_del, "br0")
     assert_gone(objects)
     assert before.changes(machine.picture(machine.near, far)) == ""
+
+
+def loaded() -> set[str]:
+    with SwitchMaps.open("br0") as maps:
+        return maps.programs()
+
+
+@pytest.mark.usefixtures("far")
+def test_programs_are_loaded_for_as_long_as_something_needs_them(machine: Machine) -> None:
+    machine.call(engine.switch_add, "br0", SwitchSettings(fdb_size=64, max_ports=16))
+    core = {"tc_ingress", "flood"}
+    assert machine.call(loaded) == core
+    machine.call(engine.attach, ["p1"], switch="br0", hook="xdp")
+    machine.call(engine.attach, ["p2"], switch="br0", hook="xdp-generic")
+    make_addressed(machine)
+    machine.call(engine.attach, ["p3"], switch="br0", hook="tc")
+    assert machine.call(loaded) == core | {"xdp", "xdp_generic"}
+    machine.call(engine.vlan_add, 1 << 10, ["p2"])
+    assert machine.call(loaded) == core | {"xdp", "xdp_generic", "flood_vlan"}
+    machine.call(engine.detach, ["p2"])
+    assert machine.call(loaded) == core | {"xdp", "flood_vlan"}
+    machine.call(engine.switch_set, "br0", vlan_aware=False)
+    machine.call(engine.detach, ["p1"])
+    machine.call(engine.attach, ["p1"], switch="br0", hook="tc")
+    assert machine.call(loaded) == core | {"tc_egress"}, "p1 carries the host's addresses"
+    machine.call(engine.detach, [], every=True)
+    assert machine.call(loaded) == core
 
 
 # -------------------------------------------------------------- what was there before

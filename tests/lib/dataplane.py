@@ -198,9 +198,12 @@ class Dataplane:
             self._make_devices(devices)
             with self.near.entered():
                 pins.mount()
-                self.maps = SwitchMaps.create("test", fdb_size, max_ports, code or build.build())
+                code = code or build.build()
+                self.maps = SwitchMaps.create("test", fdb_size, max_ports, code)
                 stack.callback(self.maps.close)
                 stack.callback(self.maps.remove)
+                more = {row["name"] for row in _abi.PROGRAMS} - self.maps.programs()
+                self.maps.load_programs(code, more)
                 self.maps.publish()
                 for row in _abi.PROGRAMS:
                     path = self.maps.directory / "programs" / row["name"]

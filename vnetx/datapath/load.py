@@ -49,15 +49,13 @@ def _relevant(log: str) -> str:
     return "\n".join(lines[-3:])
 
 
-def load(
-    build: Build, map_fds: dict[str, int], only: Collection[str] | None = None
-) -> dict[str, int]:
-    """Loads all programs over the given maps.
+def load(build: Build, map_fds: dict[str, int], names: Collection[str]) -> dict[str, int]:
+    """Loads programs over the given maps.
 
     Args:
         build: what to load.
         map_fds: descriptors of the switch's maps by name.
-        only: names of programs, if not all of them are wanted.
+        names: of the programs.
 
     Returns:
         Descriptors of the programs by name; the caller closes them.
@@ -71,7 +69,7 @@ def load(
         loading = {
             row["name"]: pool.submit(_load_one, row, with_maps(build.programs[row["name"]], fds))
             for row in _abi.PROGRAMS
-            if only is None or row["name"] in only
+            if row["name"] in names
         }
     errors = [error for each in loading.values() if (error := each.exception())]
     if errors:

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,12 @@ _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 _ZERO = _U32.pack(0)
 _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS}
+
+#: Every switch has these; the others are loaded when something first needs them, since the
+#: verifier takes longer than all else that an attach does.
+CORE_PROGRAMS = ("tc_ingress", "flood")
+#: The program of each mode of XDP.
+XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
 
 
 def _possible_cpus() -> int:
@@ -125,7 +131,7 @@ class SwitchMaps:
                 )
                 _bpf.obj_pin(fds[row["name"]], str(directory / "maps" / row["name"]))
             maps = cls(name, directory, fds)
-            maps.load_programs(build)
+            maps.load_programs(build, CORE_PROGRAMS)
         except OSError as error:
             _close(fds)
             with contextlib.suppress(OSError):
@@ -173,16 +179,25 @@ class SwitchMaps:
 
     # ------------------------------------------------------------ programs and links
 
-    def load_programs(self, build: Build) -> None:
-        """Loads and pins the programs and fills the tail-call slots; pins there are replaced."""
-        programs = load.load(build, self.fds)
+    def programs(self) -> set[str]:
+        """Names of the programs that are loaded."""
+        return {path.name for path in (self.directory / "programs").iterdir()}
+
+    def load_programs(self, build: Build, names: Collection[str]) -> None:
+        """Loads and pins programs and fills their tail-call slots; pins there are replaced.
+
+        Raises:
+            VnetxError: the verifier refused one: none is replaced.
+        """
+        programs = load.load(build, self.fds, names)
         try:
             for name, fd in programs.items():
                 path = self.directory / "programs" / name
                 path.unlink(missing_ok=True)
                 _bpf.obj_pin(fd, str(path))
             for slot, name in _abi.TAILS.items():
-                _bpf.map_update(self.fds["tail"], _U32.pack(slot), _U32.pack(programs[name]))
+                if name in programs:
+                    _bpf.map_update(self.fds["tail"], _U32.pack(slot), _U32.pack(programs[name]))
         finally:
             _close(programs)
 
@@ -246,17 +261,31 @@ class SwitchMaps:
                 found[_U32.unpack(key)[0]] = port
         return found
 
-    def count_ports(self) -> None:
-        """Brings what the switch knows of its ports' number up to date.
+    def tidy(self) -> None:
+        """At the end of a command: counts the ports and drops programs that nothing needs any more.
 
-        A number that is too large costs time, and one of XDP ports that is too small leaves
-        their frames to TC; so it is enough to count at the end of a command.
+        A number of ports that is too large costs time, and one of XDP ports that is too small
+        leaves their frames to TC; so it is enough to count then.
         """
         ports, switch = self.ports(), self.switch()
         xdp = sum(bool(port["flags"] & _abi.PORT_FLAGS["xdp"]) for port in ports.values())
         counted = {"port_slots": max(ports, default=0) + 1, "xdp_ports": xdp}
         if any(switch[name] != number for name, number in counted.items()):
             self.set_switch(**counted)
+        needed = {*CORE_PROGRAMS}
+        needed |= {"tc_egress"} if any(port["twin"] for port in ports.values()) else set()
+        needed |= {"flood_vlan"} if switch["flags"] & _abi.SWITCH_FLAGS["vlan_aware"] else set()
+        hooks = {port["hook"] for port in ports.values()}
+        needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
+        needed |= {XDP_PROGRAMS["generic"]} if _abi.HOOKS["xdp-generic"] in hooks else set()
+        self._drop_programs(self.programs() - needed)
+
+    def _drop_programs(self, names: Collection[str]) -> None:
+        for slot, name in _abi.TAILS.items():
+            if name in names:
+                _bpf.map_delete(self.fds["tail"], _U32.pack(slot))
+        for name in names:
+            (self.directory / "programs" / name).unlink(missing_ok=True)
 
     def port_settings(self, index: int) -> PortSettings:
         """The settings of a port; the defaults where the slot is free."""

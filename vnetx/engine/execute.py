@@ -16,15 +16,18 @@ from typing import Any
 from vnetx import _bpf
 from vnetx.datapath.build import Build, build
 from vnetx.datapath.fdb import Fdb
-from vnetx.datapath.maps import SwitchMaps
+from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.errors import VnetxError, from_os, words
 from vnetx.links import Links, set_feature
 from vnetx.plan import Step
 
 _XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
-#: The program of each mode of XDP.
-XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
+#: The program that a step attaches, by its verb.
+_ATTACHING: dict[str, Callable[[Step], str]] = {
+    "attach_tc": lambda step: f"tc_{step.args[2]}",
+    "attach_xdp": lambda step: XDP_PROGRAMS[step.args[2]],
+}
 _TCX = {"ingress": _bpf.ATTACH_TCX_INGRESS, "egress": _bpf.ATTACH_TCX_EGRESS}
 
 
@@ -56,7 +59,7 @@ class Executor:
         for maps in self._open.values():
             if not self.rehearsing:
                 with contextlib.suppress(OSError, VnetxError):
-                    maps.count_ports()
+                    maps.tidy()
             maps.close()
         self._open.clear()
 
@@ -83,6 +86,16 @@ class Executor:
         if maps:
             maps.close()
 
+    def need(self, switch: str, *programs: str) -> None:
+        """Loads what a switch lacks of these programs.
+
+        Raises:
+            VnetxError: the verifier refused one.
+        """
+        maps = self.maps(switch)
+        if missing := set(programs) - maps.programs():
+            maps.load_programs(self.build, missing)
+
     def rehearse(self) -> None:
         """From now on only tell the steps."""
         self.rehearsing = True
@@ -94,6 +107,10 @@ class Executor:
         Raises:
             VnetxError: a step failed; those before it stand.
         """
+        if not self.rehearsing:  # before anything changes: the verifier may refuse, and takes long
+            for step in steps:
+                if step.verb in _ATTACHING:
+                    self.need(step.args[0], _ATTACHING[step.verb](step))
         for step in steps:
             if self.rehearsing:
                 self.done.append(step.text)

@@ -12,9 +12,8 @@ from typing import Any
 from vnetx import _abi, _bpf, netns, vlan_rule
 from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, domains
-from vnetx.datapath.maps import SwitchMaps
+from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
-from vnetx.engine.execute import XDP_PROGRAMS
 from vnetx.engine.interfaces import is_interface_of, outer_name, remove_interface
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
@@ -134,6 +133,7 @@ def make_switch(session: Session, name: str, settings: SwitchSettings, *, implic
         session.executor.done.append(f"make switch {name}")
         if settings.host_port:
             _make_host_port(session, name, mac)
+        _load_for(session, name, settings)
         maps.publish()
     except BaseException:
         session.executor.forget(name)
@@ -171,6 +171,12 @@ def _make_host_port(session: Session, name: str, mac: bytes) -> None:
     session.executor.done.append(f"make host port {name}")
 
 
+def _load_for(session: Session, name: str, settings: SwitchSettings) -> None:
+    """Loads the programs that settings of a switch need, before they hold."""
+    if settings.vlan_aware:
+        session.executor.need(name, "flood_vlan")
+
+
 def complete_switch(session: Session, name: str) -> None:
     """Brings the programs of a switch up to date, and its host port back if a killed
     command had begun to remove the switch."""
@@ -200,7 +206,7 @@ def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
 def _reload(session: Session, name: str) -> None:
     """Replaces the programs of a switch under its running ports."""
     maps = session.maps(name)
-    maps.load_programs(session.executor.build)
+    maps.load_programs(session.executor.build, maps.programs())
     for (ifindex, hook), path in maps.links().items():
         if hook in ("xdp", "ingress", "egress"):
             program = _program_of(maps, ifindex, hook)
@@ -251,6 +257,7 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
         return
     maps = session.maps(name)
     session.if_it_fails(set_switch, session, name, after, before)
+    _load_for(session, name, after)
     implicit = bool(maps.switch()["flags"] & _abi.SWITCH_FLAGS["implicit"])
     meta = maps.meta()
     mac = after.mac or stable_mac(name)
