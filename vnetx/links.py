@@ -45,6 +45,10 @@ def _as_os_error() -> Iterator[None]:
         raise OSError(error.code, os.strerror(error.code)) from error
 
 
+class Unreachable(VnetxError):  # noqa: N818 - the word says it
+    """No way leads into a network namespace: it is dying, or only a socket holds it."""
+
+
 class Links:
     """A netlink socket and what can be said through it. A context manager."""
 
@@ -348,7 +352,7 @@ def _namespace_fd(nsid: int) -> int:
     """A descriptor of the namespace that netlink calls by this id.
 
     Raises:
-        VnetxError: no process or name that this one can see holds it.
+        Unreachable: no process or name that this one can see holds it.
     """
     seen = set()
     with IPRoute() as ipr:
@@ -361,7 +365,7 @@ def _namespace_fd(nsid: int) -> int:
                     if ipr.get_netnsid(fd=fd)["nsid"] == nsid:
                         return fd
                 os.close(fd)
-    raise VnetxError(
+    raise Unreachable(
         f"network namespace with id {nsid}",
         "no process, descriptor, mount or name leads to it",
     )
@@ -386,11 +390,12 @@ def _ethtool(link: Link, peer: bool) -> Iterator[IoctlEthtool]:
 
 
 def features(link: Link, peer: bool = False) -> dict[str, bool]:
-    """The offloads of a device (or of its peer) by the kernel's names; {} if it has none to tell.
+    """The offloads of a device (or of its peer) by the kernel's names; {} if it has none to tell,
+    or is where nobody can ask.
 
     Those that the driver does not let anybody change are left out.
     """
-    with contextlib.suppress(OSError, EthtoolError), _ethtool(link, peer) as device:
+    with contextlib.suppress(OSError, EthtoolError, Unreachable), _ethtool(link, peer) as device:
         return {name: on for name, on, changeable, _, _ in device.get_features() if changeable}
     return {}
 
@@ -400,6 +405,7 @@ def set_feature(link: Link, feature: str, on: bool, peer: bool = False) -> None:
 
     Raises:
         VnetxError: the driver refuses.
+        Unreachable: the peer is in a namespace that cannot be entered.
     """
     of = f"the peer of {link.name}" if peer else link.name
     what = f"switching {feature} {'on' if on else 'off'} on {of}"

@@ -152,10 +152,13 @@ def _is_on(offload: Offload, observed: PortObserved) -> bool | None:
     return (observed.peer_features if offload.peer else observed.features).get(offload.feature)
 
 
-def _offload_step(switch: str, offload: Offload, observed: PortObserved, on: bool) -> Step:
+def _offload_step(
+    switch: str, offload: Offload, observed: PortObserved, *, give_back: bool = False
+) -> Step:
     of = f"the peer of {observed.name}" if offload.peer else observed.name
+    on = offload.on is not give_back
     return Step(
-        "set_feature",
+        "give_back_feature" if give_back else "set_feature",
         (switch, observed.link, offload.feature, on, offload.peer),
         f"switch {offload.feature} {'on' if on else 'off'} on {of}",
     )
@@ -360,10 +363,10 @@ def _give_and_take(
         if offload in needed:
             if on is not None and on != offload.on:
                 undo["flags"] |= bits[offload.undo]
-                take.append(_offload_step(switch, offload, observed, offload.on))
+                take.append(_offload_step(switch, offload, observed))
         elif ours:
             keep &= ~bits[offload.undo]
-            give.append(_offload_step(switch, offload, observed, not offload.on))
+            give.append(_offload_step(switch, offload, observed, give_back=True))
     if link.filters and not link.promisc:
         undo["flags"] |= bits["promisc"]
         take.append(
@@ -450,7 +453,7 @@ def _plan_absent(switch: str, observed: PortObserved) -> list[Step]:
         flags, bits = undo["flags"], _abi.UNDO_FLAGS
         for offload in reversed(OFFLOADS):
             if flags & bits[offload.undo]:
-                steps.append(_offload_step(switch, offload, observed, not offload.on))
+                steps.append(_offload_step(switch, offload, observed, give_back=True))
         if flags & bits["promisc"]:
             steps.append(Step("set_promisc", (switch, ifindex, False), f"end {name}'s promiscuity"))
         if flags & bits["clsact"]:

@@ -130,6 +130,27 @@ def test_explicit_switch_stays_until_it_is_deleted(machine: Machine, far: Namesp
     assert before.changes(machine.picture(machine.near, far)) == ""
 
 
+@pytest.mark.parametrize("how", ["detach", "hook tc", "delete"])
+def test_a_peer_whose_namespace_cannot_be_entered(
+    machine: Machine, far: Namespace, how: str
+) -> None:
+    """It is dying, or only a socket holds it: its offloads stay, the rest is given back."""
+    machine.call(engine.attach, ["p1"], hook="xdp")
+    machine.vacate(far)  # this test's own descriptor is out of the machine's sight
+    end: dict[str, Callable[[], engine.Result]] = {
+        "detach": lambda: engine.detach(["p1"]),
+        "hook tc": lambda: engine.attach(["p1"], hook="tc"),
+        "delete": lambda: engine.switch_del("vnetx0", force=True),
+    }
+    done = machine.call(end[how])
+    assert any("rx-gro of the peer of p1 is not switched off again" in m for m in done.messages)
+    assert ports(machine) == ({"p1": ("vnetx0", "tc")} if how == "hook tc" else {})
+    assert machine.call(engine.detach, [], every=True).messages == []
+    failure = machine.fails(engine.attach, ["p1"], hook="xdp")
+    assert "no way leads into" in failure.why
+    assert "--hook tc" in failure.remedy
+
+
 def loaded() -> set[str]:
     with SwitchMaps.open("br0") as maps:
         return maps.programs()

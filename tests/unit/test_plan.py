@@ -141,6 +141,8 @@ class Device:
         self._covered(COVERED[feature])
         (self.peer_features if peer else self.features)[feature] = on
 
+    give_back_feature = set_feature
+
     def set_promisc(self, _ifindex: int, on: bool) -> None:
         self._covered("promisc")
         self.promisc = on
@@ -340,7 +342,14 @@ def test_a_device_that_is_gone_is_forgotten_without_touching_it(data: st.DataObj
     desired = data.draw(desires(device))
     steps = plan_port(SWITCH, desired, device.observe())
     device.run(steps[: data.draw(st.integers(1, len(steps)))])
-    touched = {"set_feature", "set_promisc", "add_clsact", "delete_clsact", "give_back_xdp"}
+    touched = {
+        "set_feature",
+        "give_back_feature",
+        "set_promisc",
+        "add_clsact",
+        "delete_clsact",
+        "give_back_xdp",
+    }
     back = plan_port(SWITCH, None, device.observe(gone=True))
     assert not touched & {step.verb for step in back}
     device.run(back)
@@ -379,7 +388,7 @@ def test_native_xdp_on_a_nic() -> None:
     assert verbs(plan_port(SWITCH, None, device.observe())) == [
         *("detach_xdp", "detach_tc", "detach_tc", "unbind_port"),
         *("flush_port", "reset_port", "flush_port", "reset_port"),
-        *("set_feature", "set_promisc", "forget_undo"),
+        *("give_back_feature", "set_promisc", "forget_undo"),
     ]
 
 
@@ -399,7 +408,7 @@ def test_what_was_off_or_promiscuous_already_is_left_alone() -> None:
     assert device.undo is not None
     assert device.undo["flags"] == 0
     steps = plan_port(SWITCH, None, device.observe())
-    assert not {"set_feature", "set_promisc"} & set(verbs(steps))
+    assert not {"give_back_feature", "set_promisc"} & set(verbs(steps))
 
 
 @pytest.mark.parametrize("hook", ["xdp", "xdp-generic"])

@@ -19,7 +19,7 @@ from vnetx.datapath.fdb import Fdb
 from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.errors import VnetxError, from_os, words
-from vnetx.links import Links, set_feature
+from vnetx.links import Links, Unreachable, set_feature
 from vnetx.plan import Step
 
 _XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
@@ -50,6 +50,8 @@ class Executor:
         self._build: Build | None = None
         #: What was done (or would be), for people.
         self.done: list[str] = []
+        #: What a person should know of it.
+        self.messages: list[str] = []
         self.rehearsing = False
 
     def __enter__(self) -> Executor:
@@ -133,6 +135,17 @@ class Executor:
 
     def set_feature(self, _switch: str, link: Link, feature: str, on: bool, peer: bool) -> None:
         set_feature(link, feature, on, peer)
+
+    def give_back_feature(
+        self, switch: str, link: Link, feature: str, on: bool, peer: bool
+    ) -> None:
+        """As :meth:`set_feature`; what cannot be reached is left as it is, and told."""
+        try:
+            self.set_feature(switch, link, feature, on, peer)
+        except Unreachable as error:
+            state = "on" if on else "off"
+            told = f"{feature} of the peer of {link.name} is not switched {state} again"
+            self.messages.append(f"{told}: {error.what}, {error.why}")
 
     def set_promisc(self, _switch: str, ifindex: int, on: bool) -> None:
         self._links.set_promisc(ifindex, on)

@@ -230,6 +230,12 @@ def _try_hooks(
                 "--hook tc leaves it alone; --force takes it off until detach",
             )
         desired = replace(desired, take_xdp=foreign)
+    if wanted != "tc" and link.peer and not seen.peer_features:
+        raise VnetxError(
+            f"attaching {link.name} with --hook {wanted}",
+            "no way leads into the network namespace of its peer, whose offloads have to change",
+            "use --hook tc",
+        )
     try:
         _run(session, switch, replace(desired, hook=wanted), seen)
     except NoNativeXdp as error:

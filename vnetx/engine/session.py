@@ -61,7 +61,7 @@ class Session:
         return self.executor.maps(switch)
 
     def result(self) -> Result:
-        return Result(self.messages, self.executor.done)
+        return Result([*self.messages, *self.executor.messages], self.executor.done)
 
     # ------------------------------------------------------------ taking back
 
