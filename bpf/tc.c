@@ -20,10 +20,13 @@
 #include "lib/mtu.h"
 #include "lib/flow.h"
 #include "lib/egress.h"
+#include "lib/vxlan.h"
 #include "lib/send.h"
 #include "lib/flood_rule.h"
+#include "lib/flood_cb.h"
 #include "lib/flood_vlan.h"
 #include "lib/flood.h"
+#include "lib/flood_vteps.h"
 
 /* Another frame of a known flow. */
 static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
@@ -45,37 +48,46 @@ static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __
 	return send_flow(ctx, flow, len, count);
 }
 
-/* A frame that has to be decided on, from port @index. */
+/* A frame that has to be decided on; @frame says where it came from. */
+static __always_inline int tc_decide(ctx_t *ctx, const struct vnetx_switch *sw,
+				     const struct vnetx_port *in, struct frame *frame,
+				     enum hook hook)
+{
+	__u32 decision;
+
+	frame->len = ctx_len(ctx);
+	frame->count = ctx_frames(ctx);
+	stats_rx(frame->in, frame->count, frame->len);
+	decision = frame_parse(ctx, frame);
+	if (likely(decision == VNETX_OK)) {
+		decision = relay(ctx, sw, in, frame);
+		stats_vlan_rx(frame->vid, frame->count, frame->len);
+		relay_notice(frame);
+	}
+
+	switch (decision) {
+	case RELAY_UNICAST:
+		return send_unicast(ctx, frame, in, hook);
+	case RELAY_FLOOD:
+		return flood_start(ctx, in, frame);
+	case RELAY_LOCAL:
+		stats_local(frame->in, frame->count);
+		return CTX_PASS;
+	default:
+		return send_drop(frame, frame->in, decision);
+	}
+}
+
+/* The same, from port @index. */
 static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 {
 	const struct vnetx_switch *sw = switch_get();
 	const struct vnetx_port *in = port_get(index);
 	struct frame frame = { .in = index, .epoch = epoch_now() };
-	__u32 decision;
 
 	if (unlikely(!sw || !in))
 		return CTX_PASS;
-	frame.len = ctx_len(ctx);
-	frame.count = ctx_frames(ctx);
-	stats_rx(frame.in, frame.count, frame.len);
-	decision = frame_parse(ctx, &frame);
-	if (likely(decision == VNETX_OK)) {
-		decision = relay(ctx, sw, in, &frame);
-		stats_vlan_rx(frame.vid, frame.count, frame.len);
-		relay_notice(&frame);
-	}
-
-	switch (decision) {
-	case RELAY_UNICAST:
-		return send_unicast(ctx, &frame, in, hook);
-	case RELAY_FLOOD:
-		return flood_start(ctx, in, &frame);
-	case RELAY_LOCAL:
-		stats_local(frame.in, frame.count);
-		return CTX_PASS;
-	default:
-		return send_drop(&frame, frame.in, decision);
-	}
+	return tc_decide(ctx, sw, in, &frame, hook);
 }
 
 int vnetx_tc_ingress(struct __sk_buff *ctx)
@@ -114,6 +126,44 @@ int vnetx_tc_egress(struct __sk_buff *ctx)
 	return tc_switch(ctx, wire->twin, HOOK_EGRESS);
 }
 
+/* The device by which encapsulated frames come and go. */
+int vnetx_vxlan(struct __sk_buff *ctx)
+{
+	const struct vnetx_switch *sw = switch_get();
+	struct frame frame = { .epoch = epoch_now(), .from_vtep = 1, .vid_by_content = 1 };
+	struct vnetx_vtep vtep = { .ifindex = ctx_ifindex(ctx) };
+	const __u32 device = port_of(vtep.ifindex);
+	const struct vnetx_port *in = port_get(device);
+	const struct vnetx_vni *known = NULL;
+	const __u32 *vid;
+	__u32 vni;
+
+	if (unlikely(!sw || !in || vxlan_from(ctx, &vtep, &vni)))
+		return CTX_PASS;
+	vid = map_lookup(VNETX_MAP(VNI_VLANS), &vni);
+	if (likely(vid)) {
+		frame.vid = *vid & VNETX_VID_MASK;
+		known = vni_of(frame.vid);
+	}
+	frame.in = device;
+	if (unlikely(!known || known->device != device)) {
+		stats_rx(device, ctx_frames(ctx), ctx_len(ctx));
+		stats_reason(device, VNETX_VNI_UNKNOWN, ctx_frames(ctx));
+		return CTX_DROP;
+	}
+	frame.unlearned = !(known->flags & VNETX_VNI_LEARNING);
+	frame.in = vtep_of(&vtep, in);
+	if (unlikely(!frame.in)) {
+		frame.in = device;
+		frame.unlearned = 1;
+		frame.notice = VNETX_VTEPS_FULL;
+	}
+	in = port_get(frame.in);
+	if (unlikely(!in))
+		return CTX_DROP;
+	return tc_decide(ctx, sw, in, &frame, HOOK_INGRESS);
+}
+
 int vnetx_flood(struct __sk_buff *ctx)
 {
 	return flood(ctx);
@@ -122,4 +172,9 @@ int vnetx_flood(struct __sk_buff *ctx)
 int vnetx_flood_vlan(struct __sk_buff *ctx)
 {
 	return flood_vlan(ctx);
+}
+
+int vnetx_flood_vteps(struct __sk_buff *ctx)
+{
+	return flood_vteps(ctx);
 }

@@ -107,8 +107,8 @@ static __always_inline int xdp_unicast_generic(ctx_t *ctx, const struct frame *f
 	const struct vnetx_port *out = port_get(frame->out);
 	const struct mtu mtu = mtu_of(ctx, frame->len, frame->tagged);
 
-	if (!out || (out->flags & VNETX_PORT_HOST) || !(out->flags & VNETX_PORT_UP) ||
-	    mtu_ask(ctx, &mtu, out->ifindex))
+	if (!out || (out->flags & (VNETX_PORT_HOST | VNETX_PORT_VTEP)) ||
+	    !(out->flags & VNETX_PORT_UP) || mtu_ask(ctx, &mtu, out->ifindex))
 		return XDP_PASS;
 	xdp_completed(frame);
 	stats_tx(frame->out, frame->count, frame->len);

@@ -104,6 +104,14 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_TAGGED_ONLY
         VNETX_PORT_UNTAGGED_ONLY
         VNETX_PORT_MAPPING
+        VNETX_PORT_VTEP
+        VNETX_TAIL_FLOOD_VTEPS
+        VNETX_VTEPS_LEARNED
+        VNETX_VNI_REMOTES_MAX
+        VNETX_VNI_MAX
+        VNETX_TOS_INHERIT
+        VNETX_VNI_LEARNING
+        VNETX_VNI_DF
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -138,6 +146,7 @@ cdef extern from "vnetx/abi.h":
     uint32_t VNETX_ENTRIES_CLOCK
     uint32_t VNETX_ENTRIES_REASONS
     uint32_t VNETX_ENTRIES_FLOWS
+    uint32_t VNETX_ENTRIES_SLOTS
 
 ABI_VERSION = VNETX_ABI_VERSION
 MAX_PORTS = VNETX_MAX_PORTS
@@ -151,10 +160,14 @@ AGEING_DEFAULT = VNETX_AGEING_DEFAULT
 AGEING_MAX = VNETX_AGEING_MAX
 EVENT_RING = VNETX_EVENT_RING
 SWITCHED = VNETX_SWITCHED
+VNI_MAX = VNETX_VNI_MAX
+VNI_REMOTES_MAX = VNETX_VNI_REMOTES_MAX
+VTEPS_LEARNED = VNETX_VTEPS_LEARNED
+TOS_INHERIT = VNETX_TOS_INHERIT
 
 ENTRIES = {VNETX_ENTRIES_FDB: "fdb", VNETX_ENTRIES_PORTS: "ports",
            VNETX_ENTRIES_CLOCK: "clock", VNETX_ENTRIES_REASONS: "reasons",
-           VNETX_ENTRIES_FLOWS: "flows"}
+           VNETX_ENTRIES_FLOWS: "flows", VNETX_ENTRIES_SLOTS: "slots"}
 
 MAPS = [{"id": map_rows[i].id, "name": map_rows[i].name.decode(), "type": map_rows[i].type,
          "key_size": map_rows[i].key_size, "value_size": map_rows[i].value_size,
@@ -166,7 +179,8 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
              "attach_type": program_rows[i].attach_type, "flags": program_rows[i].flags}
             for i in range(PROGRAM_ROWS)]
 
-TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan"}
+TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
+         VNETX_TAIL_FLOOD_VTEPS: "flood_vteps"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
 REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
@@ -187,7 +201,10 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "storm": VNETX_PORT_STORM, "peer_retype": VNETX_PORT_PEER_RETYPE,
               "vlan": VNETX_PORT_VLAN, "shared": VNETX_PORT_SHARED,
               "tagged_only": VNETX_PORT_TAGGED_ONLY,
-              "untagged_only": VNETX_PORT_UNTAGGED_ONLY, "mapping": VNETX_PORT_MAPPING}
+              "untagged_only": VNETX_PORT_UNTAGGED_ONLY, "mapping": VNETX_PORT_MAPPING,
+              "vtep": VNETX_PORT_VTEP}
+
+VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF}
 
 HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
          "xdp-generic": VNETX_HOOK_XDP_GENERIC}
@@ -229,6 +246,9 @@ ctypedef fused record:
     vnetx_event
     vnetx_meta
     vnetx_undo
+    vnetx_vni
+    vnetx_vni_remotes
+    vnetx_vtep
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -519,6 +539,59 @@ def unpack_interface(bytes raw):
     load(&value, raw)
     return {"ifindex": value.ifindex, "vid": value.vid,
             "mac": (<const char *>value.mac)[:6], "netns": bytes(value.netns).decode()}
+
+
+def unpack_vni(bytes raw):
+    """local is 16 bytes in network order."""
+    cdef vnetx_vni value
+    load(&value, raw)
+    result = <object>value
+    result["local"] = bytes(value.local[:16])
+    return result
+
+
+def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), int device=0,
+             int dstport=0, int ttl=0, int tos=0, uint32_t underlay=0):
+    cdef vnetx_vni value
+    memset(&value, 0, sizeof(value))
+    if len(local) != 16:
+        raise ValueError("an address has 16 bytes")
+    value.vni = vni
+    value.flags = flags
+    memcpy(value.local, <const char *>local, 16)
+    value.device = device
+    value.dstport = dstport
+    value.ttl = ttl
+    value.tos = tos
+    value.underlay = underlay
+    return dump(&value)
+
+
+def pack_vni_remotes(object member):
+    """A set of ports is an int: bit n is the port of index n."""
+    return member.to_bytes(VNETX_PORT_WORDS * 8, "little")
+
+
+def unpack_vni_remotes(bytes raw):
+    return int.from_bytes(raw, "little")
+
+
+def pack_vtep(bytes address not None, uint32_t ifindex):
+    """The address is 16 bytes in network order."""
+    cdef vnetx_vtep value
+    memset(&value, 0, sizeof(value))
+    if len(address) != 16:
+        raise ValueError("an address has 16 bytes")
+    memcpy(value.address, <const char *>address, 16)
+    value.ifindex = ifindex
+    return dump(&value)
+
+
+def unpack_vtep(bytes raw):
+    """Return (address as 16 bytes, ifindex)."""
+    cdef vnetx_vtep value
+    load(&value, raw)
+    return bytes(value.address[:16]), value.ifindex
 
 
 def unpack_undo(bytes raw):

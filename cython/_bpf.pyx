@@ -291,6 +291,17 @@ def map_delete(int fd, bytes key):
     return True
 
 
+def map_pop(int fd, uint32_t value_size):
+    """The head of a queue, which is taken off; None when it is empty."""
+    cdef bytearray value = bytearray(value_size)
+    cdef char *raw = value
+    if sys_map_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, NULL, raw, 0) < 0:
+        if errno == 2:
+            return None
+        raise fail("map pop")
+    return bytes(value)
+
+
 def map_keys(int fd, uint32_t key_size):
     """Yield the keys of a map, one system call each: for small maps only."""
     cdef bytearray following = bytearray(key_size)

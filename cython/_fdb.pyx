@@ -372,6 +372,8 @@ cdef class Style:
             padded, for JSON the members from "switch" to the beginning of the state.
         hosts: port indices of host sides, which share a device's name with its wire.
         vids: VLAN by bridge domain.
+        vnis: VNI by bridge domain, and
+        vteps: port indices of the VTEPs, whose entries have it.
         tail: what ends each line of TABLE.
         unknown: the label of a port that has none; SAVE leaves its entries out.
     """
@@ -381,11 +383,13 @@ cdef class Style:
     cdef uint32_t *lengths
     cdef uint8_t *hosts
     cdef uint16_t *vids
+    cdef uint32_t *vnis
+    cdef uint8_t *vteps
     cdef const char *tail
     cdef size_t tail_length, longest
 
     def __cinit__(self, int kind, dict labels, hosts=(), dict vids=None, bytes tail=b"",
-                  bytes unknown=b""):
+                  bytes unknown=b"", dict vnis=None, vteps=()):
         cdef int i
         self.kind = kind
         self.keep = list(labels.values()), tail, unknown
@@ -393,7 +397,10 @@ cdef class Style:
         self.lengths = <uint32_t *>calloc(PORTS, sizeof(uint32_t))
         self.hosts = <uint8_t *>calloc(PORTS, 1)
         self.vids = <uint16_t *>calloc(PORTS, sizeof(uint16_t))
-        if self.labels == NULL or self.lengths == NULL or self.hosts == NULL or self.vids == NULL:
+        self.vnis = <uint32_t *>calloc(PORTS, sizeof(uint32_t))
+        self.vteps = <uint8_t *>calloc(PORTS, 1)
+        if (self.labels == NULL or self.lengths == NULL or self.hosts == NULL or
+                self.vids == NULL or self.vnis == NULL or self.vteps == NULL):
             raise MemoryError
         if kind != AS_LINE:
             self.longest = len(unknown)
@@ -408,6 +415,10 @@ cdef class Style:
             self.hosts[<uint16_t>port] = 1
         for bd, vid in (vids or {}).items():
             self.vids[<uint16_t>bd] = vid
+        for bd, vni in (vnis or {}).items():
+            self.vnis[<uint16_t>bd] = vni
+        for port in vteps:
+            self.vteps[<uint16_t>port] = 1
         self.tail = tail
         self.tail_length = len(tail)
         if self.longest + self.tail_length + LINE_ROOM > BUFFER:
@@ -418,6 +429,8 @@ cdef class Style:
         free(self.lengths)
         free(self.hosts)
         free(self.vids)
+        free(self.vnis)
+        free(self.vteps)
 
     cdef inline bint write(self, Writer out, const vnetx_fdb_key *key,
                            const vnetx_fdb_entry *entry, uint64_t now, bint first) except -1 nogil:
@@ -432,7 +445,8 @@ cdef class Style:
             return False
         out.reserve(self.longest + self.tail_length + LINE_ROOM)
         if self.kind == AS_JSON:
-            self.write_json(out, key, state, seconds, label, length, host, first)
+            self.write_json(out, key, state, seconds, label, length, host,
+                            self.vnis[key.bd] if self.vteps[entry.port] else 0, first)
         elif self.kind == AS_COLUMNS:
             self.write_columns(out, key, state, seconds, label, length, host)
         else:
@@ -481,7 +495,7 @@ cdef class Style:
 
     cdef inline void write_json(self, Writer out, const vnetx_fdb_key *key, int state,
                                 uint64_t seconds, const char *label, size_t length, bint host,
-                                bint first) noexcept nogil:
+                                uint32_t vni, bint first) noexcept nogil:
         if not first:
             out.put(b",\n ", 3)
         out.put(b'{"mac": "', 9)
@@ -492,6 +506,10 @@ cdef class Style:
         else:
             out.put(b"null", 4)
         out.put(b", ", 2)
+        if vni:
+            out.put(b'"vni": ', 7)
+            out.put_number(vni, 0)
+            out.put(b", ", 2)
         out.put(label, length)
         out.put(state_text[state], state_length[state])
         out.put(b'", "age": ', 10)

@@ -93,6 +93,23 @@ cdef extern from "vnetx/abi.h" nogil:
     struct vnetx_interface_key:
         char name[16]
 
+    struct vnetx_vni:
+        uint32_t vni
+        uint32_t flags
+        uint8_t local[16]
+        uint16_t device
+        uint16_t dstport
+        uint8_t ttl
+        uint8_t tos
+        uint32_t underlay
+
+    struct vnetx_vni_remotes:
+        uint64_t member[1]
+
+    struct vnetx_vtep:
+        uint8_t address[16]
+        uint32_t ifindex
+
     struct vnetx_interface:
         uint32_t ifindex
         uint16_t vid

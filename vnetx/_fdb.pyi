@@ -45,6 +45,8 @@ class Style:
         vids: dict[int, int] | None = None,
         tail: bytes = b"",
         unknown: bytes = b"",
+        vnis: dict[int, int] | None = None,
+        vteps: Iterable[int] = (),
     ) -> None: ...
 
 class Names:

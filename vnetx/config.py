@@ -20,7 +20,7 @@ The canonical form holds only what is not, so that two equal configurations are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from vnetx import model, vlan_rule
@@ -37,19 +37,20 @@ class StaticEntry:
     """An FDB entry that does not age; a sticky one does not move either.
 
     `vlan` is None in a switch whose VLANs share what they learn, or that has none, and where the
-    one of the port's untagged frames is meant.
+    one of the port's untagged frames is meant. With `vni`, `port` is the address of a VTEP.
     """
 
     mac: bytes
     port: str
     sticky: bool = False
     vlan: int | None = None
+    vni: int | None = None
 
 
 @dataclass(frozen=True)
 class Switch:
     """A switch: settings, ports by name of the device, static FDB entries, VLANs of the host port,
-    rules that tell the VLAN of frames without one, and interfaces in VLANs by name."""
+    rules that tell the VLAN of frames without one, interfaces in VLANs by name, and VNIs."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
@@ -57,12 +58,17 @@ class Switch:
     host: model.PortSettings = field(default_factory=model.PortSettings)
     vlan_rules: vlan_rule.Rules = field(default_factory=dict)
     interfaces: Mapping[str, model.VlanInterface] = field(default_factory=dict)
+    vnis: Mapping[int, model.Vni] = field(default_factory=dict)
 
     @property
     def has_vlans(self) -> bool:
         """Whether something is set that only a VLAN-aware switch heeds."""
         ports = (self.host, *self.ports.values())
-        return bool(self.vlan_rules or self.interfaces) or any(port.has_vlans for port in ports)
+        return (
+            bool(self.vlan_rules or self.interfaces)
+            or any(vni.vid for vni in self.vnis.values())
+            or any(port.has_vlans for port in ports)
+        )
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,10 @@ def document_of(
     views: Iterable[SwitchView],
     fdb: Mapping[str, Sequence[StaticEntry]] | None = None,
     interfaces: Mapping[str, Mapping[str, model.VlanInterface]] | None = None,
+    vnis: Mapping[str, Mapping[int, model.Vni]] | None = None,
 ) -> Document:
-    """What is, as a document: the switches as observed, and by switch their static entries and
-    their interfaces in VLANs."""
+    """What is, as a document: the switches as observed, and by switch their static entries, their
+    interfaces in VLANs and their VNIs."""
     return Document(
         {
             view.name: Switch(
@@ -107,6 +114,7 @@ def document_of(
                 view.host_settings,
                 view.vlan_rules,
                 (interfaces or {}).get(view.name, {}),
+                (vnis or {}).get(view.name, {}),
             )
             for view in views
         }
@@ -152,19 +160,41 @@ def _switch(switch: Switch) -> dict[str, Any]:
             }
             for name, each in sorted(switch.interfaces.items())
         }
+    if switch.vnis:
+        plain["vnis"] = {vni: _vni(each) for vni, each in sorted(switch.vnis.items())}
     if switch.ports:
         plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
     if switch.fdb:
         plain["fdb"] = [
             {
                 "mac": model.format_mac(entry.mac),
-                "port": entry.port,
+                **_place(entry),
                 "state": "sticky" if entry.sticky else "static",
                 **({} if entry.vlan is None else {"vlan": entry.vlan}),
             }
             for entry in sorted(switch.fdb, key=lambda entry: (entry.mac, entry.vlan or 0))
         ]
     return plain
+
+
+def _place(entry: StaticEntry) -> dict[str, Any]:
+    if entry.vni is None:
+        return {"port": entry.port}
+    return {"vni": entry.vni, "vtep": entry.port}
+
+
+def _vni(vni: model.Vni) -> dict[str, Any]:
+    """What differs from the defaults."""
+    plain = {
+        field.name: value
+        for field in fields(vni)
+        if (value := getattr(vni, field.name)) != field.default and field.name != "vid"
+    }
+    if vni.remotes:
+        plain["remotes"] = list(vni.remotes)
+    if vni.tos == model.TOS_INHERIT:
+        plain["tos"] = "inherit"
+    return {"vlan": vni.vid, **plain} if vni.vid else plain
 
 
 def _settings(settings: model.SwitchSettings | model.PortSettings) -> dict[str, Any]:
@@ -207,9 +237,10 @@ def check(document: Document, source: str) -> Document:
 
     Raises:
         InvalidValue: an interface in two switches; a static entry given twice, or on an interface
-            that is not a port of the switch.
+            that is not a port of the switch; a VNI of two switches.
     """
     owner: dict[str, str] = {}
+    overlays: dict[int, str] = {}
     for name, switch in document.switches.items():
         at = f"{source}: switches.{name}"
         for port in switch.ports:
@@ -229,17 +260,40 @@ def check(document: Document, source: str) -> Document:
                     "give it another name",
                 )
             owner[interface] = name
+        _check_vnis(at, name, switch, overlays)
         seen = set()
         for number, entry in enumerate(switch.fdb):
-            if entry.port not in switch.ports:
+            if entry.vni is not None and entry.vni not in switch.vnis:
+                raise InvalidValue(
+                    f"{at}.fdb.{number}.vni",
+                    f"{entry.vni} is not a VNI of {name}",
+                    f"name it under switches.{name}.vnis",
+                )
+            if entry.vni is None and entry.port not in switch.ports:
                 raise InvalidValue(
                     f"{at}.fdb.{number}.port",
                     f"'{entry.port}' is not a port of {name}",
                     f"name it under switches.{name}.ports",
                 )
-            if (entry.mac, entry.vlan) in seen:
+            domain = entry.vlan if entry.vni is None else switch.vnis[entry.vni].vid or None
+            if (entry.mac, domain) in seen:
                 raise InvalidValue(
                     f"{at}.fdb.{number}.mac", f"{model.format_mac(entry.mac)} is given twice"
                 )
-            seen.add((entry.mac, entry.vlan))
+            seen.add((entry.mac, domain))
     return document
+
+
+def _check_vnis(at: str, name: str, switch: Switch, overlays: dict[int, str]) -> None:
+    vlans: dict[int, int] = {}
+    for vni, own in switch.vnis.items():
+        place = f"{at}.vnis.{vni}"
+        if vni in overlays:
+            raise InvalidValue(place, f"it is a VNI of {overlays[vni]} as well")
+        overlays[vni] = name
+        if own.vid in vlans:
+            its = f"VLAN {own.vid} is" if own.vid else f"{name} has"
+            raise InvalidValue(place, f"{its} VNI {vlans[own.vid]} already")
+        vlans[own.vid] = vni
+        if switch.settings.vlan_aware and not own.vid:
+            raise InvalidValue(place, f"{name} is VLAN-aware", "give a vlan")

@@ -380,6 +380,105 @@ def parse_address(text: str) -> str:
         ) from None
 
 
+#: The UDP port of VXLAN (RFC 7348, 5).
+VXLAN_PORT = 4789
+LAST_VNI = _abi.VNI_MAX
+#: As `Vni.tos`: outer packets have the DSCP of the inner ones.
+TOS_INHERIT = _abi.TOS_INHERIT
+
+
+@dataclass(frozen=True)
+class Vni:
+    """What is encapsulated with a VNI, and where it goes.
+
+    Attributes:
+        local: this VTEP's own address, IPv4 or IPv6.
+        vid: the VLAN that the VNI is; 0 for all of a switch that is not VLAN-aware.
+        remotes: VTEPs that flooded frames go to, at most 1024, of the family of `local`.
+        dstport: UDP port of the VTEPs.
+        dev: the device of the underlay that tells how large packets may be; None for the one by
+            which the route to the first remote leads.
+        learning: addresses are learned from what VTEPs send.
+        ttl: of outer packets, 1 to 255; 0 for the kernel's default.
+        tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
+        df: outer packets may not be fragmented.
+    """
+
+    local: str
+    vid: int = 0
+    remotes: tuple[str, ...] = ()
+    dstport: int = VXLAN_PORT
+    dev: str | None = None
+    learning: bool = True
+    ttl: int = 0
+    tos: int = 0
+    df: bool = False
+
+    def __post_init__(self) -> None:
+        if self.vid:
+            check_vid(self.vid)
+        _check_range("dstport", self.dstport, 1, 65535)
+        _check_range("ttl", self.ttl, 0, 255)
+        if self.tos != _abi.TOS_INHERIT and (self.tos & 3 or not 0 <= self.tos <= 252):
+            raise InvalidValue(f"tos {self.tos}", "not 1, nor a multiple of 4 up to 252")
+        object.__setattr__(self, "local", parse_vtep(self.local))
+        unique = tuple(sorted({parse_vtep(each) for each in self.remotes}, key=pack_address))
+        object.__setattr__(self, "remotes", unique)
+        if len(unique) > _abi.VNI_REMOTES_MAX:
+            raise InvalidValue(
+                f"{len(unique)} remotes", f"a VNI can have {_abi.VNI_REMOTES_MAX} at most"
+            )
+        for remote in unique:
+            if remote == self.local:
+                raise InvalidValue(f"remote {remote}", "is the local address")
+            if (":" in remote) != (":" in self.local):
+                raise InvalidValue(
+                    f"remote {remote}",
+                    f"IPv4 and IPv6 are mixed: the local address is {self.local}",
+                    "a VNI's underlay is one of them",
+                )
+
+
+def check_vni(vni: int) -> int:
+    """A VNI: 1 to 16777215 (RFC 7348, 5).
+
+    Raises:
+        InvalidValue: it is out of range.
+    """
+    if not 1 <= vni <= _abi.VNI_MAX:
+        raise InvalidValue(f"VNI {vni}", f"not in 1 to {_abi.VNI_MAX}")
+    return vni
+
+
+def parse_vtep(text: str) -> str:
+    """The address of a VTEP in the canonical form.
+
+    Raises:
+        InvalidValue: it is none that a host can have.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidValue(f"VTEP '{text}'", "not an IPv4 or IPv6 address") from None
+    if address.is_multicast or address.is_unspecified:
+        raise InvalidValue(f"VTEP {text}", "not the address of one host")
+    if address.version == 6 and (address.ipv4_mapped or address.scope_id):
+        raise InvalidValue(f"VTEP {text}", "write the address itself, without scope or prefix")
+    return str(address)
+
+
+def pack_address(text: str) -> bytes:
+    """An address in 16 bytes; IPv4 is ::ffff:a.b.c.d."""
+    address = ipaddress.ip_address(text)
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def unpack_address(raw: bytes) -> str:
+    """The other way round."""
+    address = ipaddress.IPv6Address(raw)
+    return str(address.ipv4_mapped or address)
+
+
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidValue(f"{name} {value}", f"not in {low} to {high}")

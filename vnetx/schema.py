@@ -74,6 +74,8 @@ _SwitchName = Annotated[str, _checked(model.check_switch_name)]
 _Vids = Annotated[int, _checked(model.parse_vids)]
 _Vid = Annotated[int, Field(ge=model.FIRST_VID, le=model.LAST_VID)]
 _Address = Annotated[str, _checked(model.parse_address)]
+_Vtep = Annotated[str, _checked(model.parse_vtep)]
+_VniNumber = Annotated[int, Field(ge=1, le=model.LAST_VNI)]
 _Interface = Annotated[str, Field(min_length=1, max_length=15)]
 
 
@@ -157,15 +159,51 @@ class _Port(_Tagging):
 
 
 class _Entry(_Part):
+    """Behind a `port`, or the `vtep` of a `vni`."""
+
     mac: _Mac
-    port: _Interface
+    port: _Interface | None = None
+    vni: _VniNumber | None = None
+    vtep: _Vtep | None = None
     state: Literal["static", "sticky"] = "static"
     vlan: _Vid | None = None
 
+    @model_validator(mode="after")
+    def _one_place(self) -> _Entry:
+        _made(self.entry)
+        return self
+
     def entry(self) -> config.StaticEntry:
+        place = self.port if self.vtep is None else self.vtep
+        behind = self.vni is not None, self.vtep is not None
+        if place is None or behind not in {(self.port is None,) * 2} or (self.vni and self.vlan):
+            raise InvalidValue("an FDB entry", "give port, or vni and vtep")
         return config.StaticEntry(
-            self.mac, self.port, sticky=self.state == "sticky", vlan=self.vlan
+            self.mac, place, sticky=self.state == "sticky", vlan=self.vlan, vni=self.vni
         )
+
+
+class _Vni(_Part):
+    vlan: _Vid | None = None
+    local: _Vtep
+    remotes: Annotated[list[_Vtep], _empty_is(list)] = Field(default_factory=list)
+    dstport: int = model.VXLAN_PORT
+    dev: _Interface | None = None
+    learning: bool = True
+    ttl: int = 0
+    tos: int | Literal["inherit"] = 0
+    df: bool = False
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> _Vni:
+        _made(self.vni)
+        return self
+
+    def vni(self) -> model.Vni:
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"vlan", "remotes"}}
+        if self.tos == "inherit":
+            given["tos"] = model.TOS_INHERIT
+        return model.Vni(vid=self.vlan or 0, remotes=tuple(self.remotes), **given)
 
 
 class _Rule(_Part):
@@ -218,6 +256,7 @@ class _Switch(_Part):
     interfaces: Annotated[dict[_Interface, _VlanInterface], _empty_is(dict)] = Field(
         default_factory=dict
     )
+    vnis: Annotated[dict[_VniNumber, _Vni], _empty_is(dict)] = Field(default_factory=dict)
     host: Annotated[_Host, _empty_is(dict)] = Field(default_factory=_Host)
     ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
         default_factory=dict
@@ -240,7 +279,9 @@ class _Switch(_Part):
 
     def settings(self) -> model.SwitchSettings:
         """Only what the document gives: the defaults are the model's."""
-        given = self.model_fields_set - {"ports", "fdb", "host", "vlan_rules", "interfaces"}
+        given = self.model_fields_set - {
+            *("ports", "fdb", "host", "vlan_rules", "interfaces", "vnis")
+        }
         given -= {"vlan_aware"} if self.vlan_aware is None else set()
         return model.SwitchSettings(**{name: getattr(self, name) for name in given})
 
@@ -253,6 +294,7 @@ class _Switch(_Part):
             self.host.settings(),
             self.rules(),
             {name: each.interface() for name, each in self.interfaces.items()},
+            {vni: each.vni() for vni, each in self.vnis.items()},
         )
         if self.vlan_aware is not None or not switch.has_vlans:
             return switch
@@ -341,6 +383,7 @@ def _known(path: list[str]) -> list[str]:
         "ports": _Port,
         "vlan_rules": _Rule,
         "interfaces": _VlanInterface,
+        "vnis": _Vni,
         "fdb": _Entry,
     }
     inner = next((part for name, part in kinds.items() if path[2:3] == [name]), _Entry)

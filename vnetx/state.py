@@ -23,7 +23,7 @@ from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, PortNames
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import PortSettings, SwitchSettings
+from vnetx.model import PortSettings, SwitchSettings, Vni, unpack_address
 from vnetx.vlan_rule import Rules
 
 _SIOCGIFFLAGS = 0x8913
@@ -78,6 +78,38 @@ class VlanView:
     tagged: list[str]
     untagged: list[str]
     stats: dict[str, int]
+
+
+@dataclass(frozen=True)
+class VtepView:
+    """A VTEP that a switch sends to.
+
+    Attributes:
+        named: somebody named it; otherwise it was learned.
+        stats: counters, `drops` and `notices`, as those of a port.
+    """
+
+    address: str
+    named: bool
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VniView:
+    """A VNI of a switch.
+
+    Attributes:
+        stats: counters of its VLAN, None in a switch without VLANs.
+        vteps: those of its UDP port, which its frames come from and go to.
+        unreachable: why, by remote.
+    """
+
+    vni: int
+    switch: str
+    own: Vni
+    stats: dict[str, int] | None
+    vteps: list[VtepView]
+    unreachable: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -277,6 +309,77 @@ def _vlans(maps: SwitchMaps) -> list[VlanView]:
     return found
 
 
+def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
+    """The VNIs of a switch."""
+    addresses = {index: unpack_address(address) for index, (address, _) in maps.vteps().items()}
+    found = {}
+    for vni, record in maps.vnis().items():
+        remotes = maps.vni_remotes(record["vid"])
+        flags = {name: bool(record["flags"] & bit) for name, bit in _abi.VNI_FLAGS.items()}
+        found[vni] = Vni(
+            unpack_address(record["local"]),
+            record["vid"],
+            tuple(each for index, each in addresses.items() if remotes >> index & 1),
+            record["dstport"],
+            interface_name(record["underlay"]) if record["underlay"] else None,
+            ttl=record["ttl"],
+            tos=record["tos"],
+            **flags,
+        )
+    return found
+
+
+def vnis(names: Sequence[str] | None = None) -> list[VniView]:
+    """The VNIs of the switches of this network namespace, or of those named.
+
+    Raises:
+        VnetxError: as :func:`switches`.
+    """
+    found = []
+    for name in pins.switch_names() if names is None else names:
+        with SwitchMaps.open(name) as maps:
+            first, reasons, records = maps.meta()["max_ports"], maps.reasons(), maps.vnis()
+            by_device: dict[int, list[VtepView]] = {}
+            for index, (address, ifindex) in sorted(maps.vteps().items()):
+                seen = VtepView(
+                    unpack_address(address), index < first, _stats(maps, index, reasons)
+                )
+                by_device.setdefault(maps.index_of(ifindex), []).append(seen)
+            for vni, own in vnis_of(maps).items():
+                stats = maps.vlan_stats(own.vid) if own.vid else None
+                vteps = by_device.get(records[vni]["device"], [])
+                unreachable = {
+                    remote: why for remote in own.remotes if (why := _unreachable(remote))
+                }
+                found.append(VniView(vni, name, own, stats, vteps, unreachable))
+    return found
+
+
+def all_vnis() -> dict[str, dict[int, Vni]]:
+    """The VNIs of each switch, as a configuration has them."""
+    found = {}
+    for name in pins.switch_names():
+        with SwitchMaps.open(name) as maps:
+            found[name] = vnis_of(maps)
+    return found
+
+
+def _unreachable(address: str) -> str | None:
+    """Why no packet gets to an address; None if nothing speaks against it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # asks for the route, sends nothing
+        except OSError as error:
+            return error.strerror
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/arp").read_text().splitlines()[1:]:
+            neighbour, _, flags, *_ = line.split()
+            if neighbour == address and not int(flags, 16):
+                return "no neighbour answers"
+    return None
+
+
 def vlans(names: Sequence[str] | None = None) -> list[VlanView]:
     """The VLANs of the switches of this network namespace that heed them, or of those named.
 
@@ -311,7 +414,9 @@ def static_entries() -> dict[str, list[StaticEntry]]:
         with SwitchMaps.open(name) as maps:
             names = PortNames.of(maps)
             found[name] = [
-                StaticEntry(mac, names[port], sticky, bd or None)
+                StaticEntry(mac, names[port], sticky, None, names.vnis.get(bd))
+                if port in names.vteps
+                else StaticEntry(mac, names[port], sticky, bd or None)
                 for (mac, bd), (port, sticky) in Fdb(maps).static_entries().items()
                 if names.names.get(port)
             ]

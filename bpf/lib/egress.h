@@ -39,6 +39,8 @@ static __always_inline __u32 egress_how(const struct vnetx_port *in, const struc
 
 	if (frame->out == in->twin && !(gets && hook == HOOK_INGRESS))
 		return VNETX_FLOW_PASS;
+	if (unlikely(out->flags & VNETX_PORT_VTEP))
+		return how | VNETX_FLOW_VTEP;
 	if (hook == HOOK_INGRESS && (out->flags & VNETX_PORT_XDP))
 		how |= VNETX_FLOW_XDP;
 	if (!gets && !has && egress_to_peer(out, frame, hook))
@@ -56,6 +58,8 @@ static __always_inline __u32 egress_refusal(const struct frame *frame, const str
 {
 	if (unlikely(!(out->flags & VNETX_PORT_UP)))
 		return VNETX_EGRESS_DOWN;
+	if (unlikely(out->flags & VNETX_PORT_VTEP)) /* vxlan_to() finds the VNI, or none */
+		return VNETX_OK;
 	return likely(vlan_allows(frame->out, frame->vid)) ? VNETX_OK : VNETX_VLAN_EGRESS;
 }
 

@@ -1,43 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Flooding in TC (br_flood): a copy to every other port that takes the kind.
- * A run serves VNETX_FLOOD_CHUNK ports and then calls itself; what it has to
- * remember stands in skb->cb.
+ * A run serves VNETX_FLOOD_CHUNK ports and then calls itself.
  */
 #ifndef VNETX_FLOOD_H
 #define VNETX_FLOOD_H
 
-/* Uses of skb->cb[]. */
-enum flood_cb {
-	FLOOD_IN,
-	FLOOD_NEXT,
-	/* The flag of ports that take this kind of frame. */
-	FLOOD_FLAG,
-	/* enum flood_taken */
-	FLOOD_TAKEN,
-};
-
-static __always_inline void flood_run(ctx_t *ctx)
+/* The ports' turn, after the VTEPs'. */
+static __always_inline void flood_ports(ctx_t *ctx, __u32 vid)
 {
-	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD);
+	tail_call(ctx, VNETX_MAP(TAIL), vid ? VNETX_TAIL_FLOOD_VLAN : VNETX_TAIL_FLOOD);
 }
 
 static __always_inline int flood_start(ctx_t *ctx, const struct vnetx_port *in,
 				       const struct frame *frame)
 {
-	__u32 kind = frame_bum_kind(frame);
+	__u32 kind = frame_bum_kind(frame), from = frame->in | frame->vid << FLOOD_VID_SHIFT;
 
 	if (unlikely(storm_exceeded(in, frame->in, kind, frame->count, frame->now)))
 		return send_drop(frame, frame->in, VNETX_STORM_BROADCAST + kind);
-	if (frame->vid) {
-		flood_vlan_start(ctx, in, frame, port_flood_flag(kind));
-		return send_drop(frame, frame->in, VNETX_NO_EGRESS);
-	}
-	ctx->cb[FLOOD_IN] = frame->in;
-	ctx->cb[FLOOD_NEXT] = 1;
-	ctx->cb[FLOOD_FLAG] = port_flood_flag(kind);
-	ctx->cb[FLOOD_TAKEN] = 0;
-	flood_run(ctx);
+	if (frame->vid && flood_twin_foreign(in, frame->vid))
+		from |= FLOOD_COPY_TWIN;
+	FLOOD_CB(ctx, FROM) = from;
+	FLOOD_CB(ctx, STATE) = port_flood_flag(kind);
+	FLOOD_CB(ctx, NEXT) = 1;
+	FLOOD_CB(ctx, TAG_IN) = frame->counts ? (__u32)in->tpid << 16 | frame->tag.tci : 0;
+	FLOOD_CB(ctx, TAG) = FLOOD_CB(ctx, TAG_IN);
+	if (unlikely(vni_of(frame->vid) && !(in->flags & VNETX_PORT_VTEP)))
+		tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD_VTEPS);
+	flood_ports(ctx, frame->vid);
 	return send_drop(frame, frame->in, VNETX_NO_EGRESS);
 }
 
@@ -65,9 +56,10 @@ static __always_inline __u32 flood_port(ctx_t *ctx, const struct frame *frame,
 static __always_inline int flood(ctx_t *ctx)
 {
 	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .in = ctx->cb[FLOOD_IN] };
+	struct frame frame = { .in = FLOOD_CB(ctx, FROM) & 0xffff };
 	const struct vnetx_port *in = port_get(frame.in);
-	__u32 index = ctx->cb[FLOOD_NEXT], taken = ctx->cb[FLOOD_TAKEN], i;
+	const __u32 state = FLOOD_CB(ctx, STATE);
+	__u32 index = FLOOD_CB(ctx, NEXT), taken = state >> FLOOD_TAKEN_SHIFT, i;
 	struct flood_rule rule;
 	struct mtu mtu;
 
@@ -75,7 +67,8 @@ static __always_inline int flood(ctx_t *ctx)
 	frame.count = ctx_frames(ctx);
 	if (!sw || !in || frame_parse(ctx, &frame))
 		return CTX_DROP;
-	rule = flood_rule_of(in, frame.in, ctx->cb[FLOOD_FLAG]);
+	rule = flood_rule_of(in, frame.in, state & FLOOD_FLAG_MASK);
+	rule.barred |= VNETX_PORT_VTEP; /* they have had it */
 	mtu = mtu_of(ctx, frame.len, frame.tagged);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < VNETX_FLOOD_CHUNK; i++, index++) {
@@ -84,9 +77,9 @@ static __always_inline int flood(ctx_t *ctx)
 		taken |= flood_port(ctx, &frame, &mtu, &rule, index, in->twin);
 	}
 	if (index < sw->port_slots) {
-		ctx->cb[FLOOD_NEXT] = index;
-		ctx->cb[FLOOD_TAKEN] = taken;
-		flood_run(ctx);
+		FLOOD_CB(ctx, NEXT) = index;
+		FLOOD_CB(ctx, STATE) = state | taken << FLOOD_TAKEN_SHIFT;
+		tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD);
 	}
 	if (!taken)
 		return send_drop(&frame, frame.in, VNETX_NO_EGRESS);

@@ -8,33 +8,6 @@
 #ifndef VNETX_FLOOD_VLAN_H
 #define VNETX_FLOOD_VLAN_H
 
-/* Uses of skb->cb[]. */
-enum flood_vlan_cb {
-	/* Port that the frame came from, above FLOOD_VID_SHIFT its VLAN, and FLOOD_COPY_TWIN. */
-	FLOOD_VLAN_FROM,
-	/* The flag of ports that take this kind of frame, and what is noted above it. */
-	FLOOD_VLAN_STATE,
-	FLOOD_VLAN_NEXT,
-	/* The tag that counts, TPID << 16 and TCI, as it came and as it is now; 0 for none. */
-	FLOOD_VLAN_TAG_IN,
-	FLOOD_VLAN_TAG,
-};
-
-/*
- * Read and written where it says so, and not kept in a register: what the verifier
- * knows of a register it follows through the loop, each way apart, until it gives up.
- */
-#define FLOOD_CB(ctx, word) (*(volatile __u32 *)&(ctx)->cb[FLOOD_VLAN_##word])
-
-#define FLOOD_VID_SHIFT 16
-/* The other side of the device gets a copy like any other port: with a foreign tag (ctx_push_tag). */
-#define FLOOD_COPY_TWIN (1u << 31)
-#define FLOOD_FLAG_MASK 0x0000ffff
-/* enum flood_taken */
-#define FLOOD_TAKEN_SHIFT 16
-/* Ports that get it without a tag have had it: it is the turn of the others. */
-#define FLOOD_TAGGED (1 << 20)
-
 /*
  * Steps of one run.  With as many runs as there may be tail calls (33), every port of the
  * largest switch takes its step, and half of them take another one for a tag of their own.
@@ -54,45 +27,6 @@ static __always_inline int flood_twin_foreign(const struct vnetx_port *in, __u32
 		return 0;
 	vlan = vlan_get(vid);
 	return vlan && !(vlan->untagged[(in->twin / 64) % VNETX_PORT_WORDS] >> (in->twin % 64) & 1);
-}
-
-static __always_inline void flood_vlan_start(ctx_t *ctx, const struct vnetx_port *in,
-					     const struct frame *frame, __u32 flag)
-{
-	const __u32 copy = flood_twin_foreign(in, frame->vid) ? FLOOD_COPY_TWIN : 0;
-
-	FLOOD_CB(ctx, FROM) = frame->in | frame->vid << FLOOD_VID_SHIFT | copy;
-	FLOOD_CB(ctx, STATE) = flag;
-	FLOOD_CB(ctx, NEXT) = 1;
-	FLOOD_CB(ctx, TAG_IN) = frame->counts ? (__u32)in->tpid << 16 | frame->tag.tci : 0;
-	FLOOD_CB(ctx, TAG) = FLOOD_CB(ctx, TAG_IN);
-	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD_VLAN);
-}
-
-/* Gives the frame another tag that counts, or none.  0 or negative. */
-static __always_inline int flood_retag(ctx_t *ctx, __u32 tag)
-{
-	__u32 now = FLOOD_CB(ctx, TAG);
-
-	if (likely(now == tag))
-		return 0;
-	if (now && ctx_pop_tag(ctx, now >> 16))
-		return -1;
-	FLOOD_CB(ctx, TAG) = 0;
-	if (tag && ctx_push_tag(ctx, tag >> 16, tag))
-		return -1;
-	FLOOD_CB(ctx, TAG) = tag;
-	return 0;
-}
-
-/* Place of the lowest bit of a word that has one: the number of bits below it, without a branch. */
-static __always_inline __u32 flood_lowest(__u64 word)
-{
-	word = (word & -word) - 1;
-	word -= word >> 1 & 0x5555555555555555;
-	word = (word & 0x3333333333333333) + (word >> 2 & 0x3333333333333333);
-	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
-	return word * 0x0101010101010101 >> 56;
 }
 
 /*

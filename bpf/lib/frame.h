@@ -24,6 +24,10 @@ struct frame {
 	__u32 vid;
 	/* That was told by more than addresses and tag: it holds for no other frame. */
 	__u32 vid_by_content;
+	/* It came encapsulated, and @vid is that of its VNI. */
+	__u32 from_vtep;
+	/* Nothing is learned from it. */
+	__u32 unlearned;
 	/* What learning its source had to say: a reason, or VNETX_OK. */
 	__u32 notice;
 	/* How long what the FDB said of both addresses holds. */

@@ -37,9 +37,10 @@ static __always_inline __u32 port_flood_flag(__u32 kind)
 }
 
 /*
- * Ports that both have one of these exchange nothing: isolated ones, and the
- * host's sides, since the host is one place, however many devices lead to it.
+ * Ports that both have one of these exchange nothing: isolated ones; the host's
+ * sides, since the host is one place, however many devices lead to it; and VTEPs,
+ * which are all connected (split horizon).
  */
-#define PORT_PAIR_FLAGS (VNETX_PORT_ISOLATED | VNETX_PORT_HOST)
+#define PORT_PAIR_FLAGS (VNETX_PORT_ISOLATED | VNETX_PORT_HOST | VNETX_PORT_VTEP)
 
 #endif

@@ -42,8 +42,11 @@ static __always_inline __u32 relay_unicast(const struct vnetx_port *in,
 {
 	if (unlikely(frame->in == frame->out && !(in->flags & VNETX_PORT_HAIRPIN)))
 		return VNETX_SAME_PORT;
-	if (unlikely(in->flags & out->flags & PORT_PAIR_FLAGS))
+	if (unlikely(in->flags & out->flags & PORT_PAIR_FLAGS)) {
+		if (in->flags & out->flags & VNETX_PORT_VTEP)
+			return VNETX_SPLIT_HORIZON;
 		return in->flags & out->flags & VNETX_PORT_HOST ? VNETX_SAME_PORT : VNETX_ISOLATED;
+	}
 	return RELAY_UNICAST;
 }
 
@@ -84,11 +87,11 @@ static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 		if (decision == VNETX_PAUSE)
 			return decision;
 	}
-	refusal = vlan_classify(ctx, sw, in, frame);
+	refusal = frame->from_vtep ? vlan_of_vni(in, frame) : vlan_classify(ctx, sw, in, frame);
 	if (unlikely(refusal))
 		return decision == RELAY_LOCAL ? decision : refusal;
 	frame->until = ~0ULL;
-	if (likely(in->flags & VNETX_PORT_LEARNING))
+	if (likely((in->flags & VNETX_PORT_LEARNING) && !frame->unlearned))
 		frame->notice =
 			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until);
 	if (eth_is_group(frame->dst.mac))

@@ -32,6 +32,10 @@ static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow, 
 {
 	__u32 how = flow->how;
 
+	if (unlikely(how & VNETX_FLOW_VTEP) && vxlan_to(ctx, flow->vid, flow->out)) {
+		stats_reason(flow->out, VNETX_EGRESS_GONE, count);
+		return CTX_DROP;
+	}
 	stats_tx(flow->out, count, len);
 	stats_vlan_tx(flow->vid, count, len);
 	if (how & VNETX_FLOW_PASS)

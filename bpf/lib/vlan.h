@@ -79,6 +79,19 @@ static __always_inline __u32 vlan_classify(ctx_t *ctx, const struct vnetx_switch
 	return VNETX_OK;
 }
 
+/*
+ * The same of a frame that a VTEP sent, whose VLAN is that of its VNI.  A tag that
+ * counts has no place in it (RFC 7348, 6.1); others are the customer's.
+ */
+static __always_inline __u32 vlan_of_vni(const struct vnetx_port *in, struct frame *frame)
+{
+	const __u32 bd = in->flags & VNETX_PORT_SHARED ? 0 : frame->vid;
+
+	frame->src.bd = bd;
+	frame->dst.bd = bd;
+	return frame->vid && vlan_tag_counts(in, &frame->tag) ? VNETX_VLAN_TYPE : VNETX_OK;
+}
+
 /* The tag with which frames of a VLAN leave by a port. */
 static __always_inline struct tag vlan_tag(const struct vnetx_port *out, __u32 index, __u32 vid,
 					   __u16 priority)

@@ -50,7 +50,7 @@ def export(context: Context, /) -> None:
         from vnetx import engine
 
         interfaces = engine.interfaces()
-    document = config.document_of(views, state.static_entries(), interfaces)
+    document = config.document_of(views, state.static_entries(), interfaces, state.all_vnis())
     if context.json:
         print_json(config.to_plain(document))
     else:

@@ -102,11 +102,28 @@ def _query(
     vlan: int | None,
     mac: bytes | None,
     states: Sequence[str],
+    vni: int | None = None,
 ) -> Query:
     from vnetx.datapath.fdb import Query
 
     ports = None if port is None else names.indices(port)
-    return Query(ports=ports, bd=_bd(table, vlan), mac=mac, states=states or None)
+    bd = _bd(table, vlan)
+    if vni is not None:
+        bd = next((bd for bd, each in names.vnis.items() if each == vni), None)
+        behind = names.vteps if bd is not None else set()
+        ports = behind if ports is None else ports & behind
+    return Query(ports=ports, bd=bd, mac=mac, states=states or None)
+
+
+def _check_vni(vni: int | None) -> None:
+    """A VNI that somebody asks for has to be one of a switch."""
+    from vnetx.datapath import pins
+
+    if vni is None:
+        return
+    with _opened(pins.switch_names()) as found:
+        if not any(vni in maps.vnis() for maps in found):
+            raise VnetxError(f"VNI {vni}", "no switch has it", "vnetx vni show lists them")
 
 
 # ------------------------------------------------------------ options
@@ -121,6 +138,8 @@ def _filters(function: _Command) -> _Command:
         click.option(
             "--vlan", type=click.IntRange(1, 4094), metavar="VID", help="Only of this VLAN."
         ),
+        click.option("--vtep", metavar="IP", help="Only behind this VTEP."),
+        click.option("--vni", type=click.INT, metavar="VNI", help="Only behind VTEPs of this VNI."),
         click.option("--port", type=INTERFACE, metavar="IFACE", help="Only behind this port."),
         click.option("--switch", type=SWITCH, metavar="NAME", help="Only of this switch."),
     ):
@@ -133,9 +152,6 @@ def _filters(function: _Command) -> _Command:
 
 @fdb.command()
 @_filters
-@click.option(
-    "--vni", type=click.IntRange(0, 2**24 - 1), metavar="VNI", help="Only of this overlay."
-)
 @click.option(
     "--state", "states", type=click.Choice(_STATES), multiple=True, help="Only in this state."
 )
@@ -150,19 +166,20 @@ def show(
     vlan: int | None,
     mac: bytes | None,
     vni: int | None,
+    vtep: str | None,
     states: tuple[str, ...],
     count: bool,
 ) -> None:
     """Show the addresses that the switches know."""
     from vnetx.datapath.fdb import Fdb
 
-    if vni is not None:
-        raise VnetxError(f"VNI {vni}", "no switch has overlays", "they come with a later version")
+    _check_vni(vni)
+    port = _one_place(port, vtep)
     with _switches(switch, port) as found:
         tables = [Fdb(maps) for maps in found]
         names = [table.names() for table in tables]
         queries = [
-            _query(table, of, port, vlan, mac, states)
+            _query(table, of, port, vlan, mac, states, vni)
             for table, of in zip(tables, names, strict=True)
         ]
         if count:
@@ -210,7 +227,9 @@ def _stdout(text: str) -> int:
 
 @fdb.command()
 @click.argument("mac", type=MAC)
-@click.option("--port", type=INTERFACE, metavar="IFACE", required=True, help="Where it is.")
+@click.option("--port", type=INTERFACE, metavar="IFACE", help="Where it is.")
+@click.option("--vni", type=click.INT, metavar="VNI", help="With --vtep: the overlay.")
+@click.option("--vtep", metavar="IP", help="Where it is, behind a VTEP.")
 @_VLAN
 @click.option("--sticky", is_flag=True, help="It never moves, whatever the switch's static-move.")
 @click.option("--replace", is_flag=True, help="Instead of another static entry of the address.")
@@ -221,16 +240,25 @@ def add(
     context: Context,
     /,
     mac: bytes,
-    port: str,
+    port: str | None,
+    vni: int | None,
+    vtep: str | None,
     vlan: int | None,
     sticky: bool,
     replace: bool,
     switch: str | None,
 ) -> None:
-    """Make a static entry: ADDR is behind IFACE and does not age."""
+    """Make a static entry: ADDR is behind IFACE, or a VTEP of a VNI, and does not age."""
     from vnetx.datapath.fdb import Fdb
 
     model.check_station_mac(mac)
+    place = _one_place(port, vtep)
+    if place is None or (vtep is None) != (vni is None) or (vni and vlan):
+        raise click.UsageError("say where it is: --port IFACE, or --vni VNI --vtep IP")
+    if vni is not None:
+        _add_behind_vtep(context, mac, vni, place, sticky=sticky, replace=replace)
+        return
+    port = place
     with _switch(switch, port) as maps:
         table = Fdb(maps)
         index = table.names().index(port)
@@ -244,9 +272,34 @@ def add(
     _tell(context, changed=changed)
 
 
+def _one_place(port: str | None, vtep: str | None) -> str | None:
+    """The name of a port, or the address of a VTEP, which is the name of its port."""
+    if port is not None and vtep is not None:
+        raise click.UsageError("--port and --vtep exclude each other")
+    return port if vtep is None else model.parse_vtep(vtep)
+
+
+def _add_behind_vtep(
+    context: Context, mac: bytes, vni: int, vtep: str, *, sticky: bool, replace: bool
+) -> None:
+    from vnetx import engine
+    from vnetx.datapath import pins
+    from vnetx.datapath.fdb import Fdb
+
+    engine.vtep_add(vni, vtep)
+    with _opened(pins.switch_names()) as found:
+        maps = next(maps for maps in found if vni in maps.vnis())
+        table = Fdb(maps)
+        bd = table.vlans.get(maps.vnis()[vni]["vid"], 0)
+        index = table.names().index(vtep)
+        changed = table.add(mac, index, sticky=sticky, replace=replace, bd=bd)
+    _tell(context, changed=changed)
+
+
 @fdb.command("del")
 @click.argument("mac", type=MAC)
 @click.option("--port", type=INTERFACE, metavar="IFACE", help="Only if it is there.")
+@click.option("--vtep", metavar="IP", help="Only if it is behind this VTEP.")
 @_VLAN
 @_SWITCH
 @common_options
@@ -256,12 +309,14 @@ def delete(
     /,
     mac: bytes,
     port: str | None,
+    vtep: str | None,
     vlan: int | None,
     switch: str | None,
 ) -> None:
     """Delete the entry of an address."""
     from vnetx.datapath.fdb import Fdb
 
+    port = _one_place(port, vtep)
     with _switch(switch, port) as maps:
         table = Fdb(maps)
         ports = None if port is None else table.names().indices(port)
@@ -290,6 +345,8 @@ def flush(
     port: str | None,
     vlan: int | None,
     mac: bytes | None,
+    vni: int | None,
+    vtep: str | None,
     states: tuple[str, ...],
     static: bool,
     everything: bool,
@@ -300,11 +357,13 @@ def flush(
     """
     from vnetx.datapath.fdb import Fdb
 
+    _check_vni(vni)
+    port = _one_place(port, vtep)
     wanted = {*states, *(("static", "sticky") if static else ())} or {"learned"}
     with _switch(switch, port) as maps:
         table = Fdb(maps)
         meant = _STATES[:3] if everything else tuple(wanted)
-        flushed = table.flush(_query(table, table.names(), port, vlan, mac, meant))
+        flushed = table.flush(_query(table, table.names(), port, vlan, mac, meant, vni))
     _tell(context, flushed=flushed)
 
 

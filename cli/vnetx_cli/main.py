@@ -19,6 +19,7 @@ COMMANDS = {
     "port": "vnetx_cli.ports:port",
     "fdb": "vnetx_cli.fdb:fdb",
     "vlan": "vnetx_cli.vlan:vlan",
+    "vni": "vnetx_cli.vni:vni",
     "stats": "vnetx_cli.stats:stats",
     "bench": "vnetx_cli.bench:bench",
     "apply": "vnetx_cli.configuration:apply",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vnetx import model
 
 if TYPE_CHECKING:
-    from vnetx.state import PortView, SwitchView
+    from vnetx.state import PortView, SwitchView, VniView
 
 
 def port_settings(settings: model.PortSettings) -> dict[str, Any]:
@@ -88,6 +88,30 @@ def interface(switch: str, name: str, own: model.VlanInterface) -> dict[str, Any
         "netns": own.netns,
         "mtu": own.mtu,
         "addresses": list(own.addresses),
+    }
+
+
+def vni(view: VniView) -> dict[str, Any]:
+    """A VNI as `vni show` has it."""
+    own = view.own
+    return {
+        "vni": view.vni,
+        "vlan": own.vid or None,
+        "switch": view.switch,
+        "local": own.local,
+        "remotes": list(own.remotes),
+        "dstport": own.dstport,
+        "dev": own.dev,
+        "learning": own.learning,
+        "ttl": own.ttl,
+        "tos": "inherit" if own.tos == model.TOS_INHERIT else own.tos,
+        "df": own.df,
+        "unreachable": view.unreachable,
+        "stats": view.stats,
+        "vteps": [
+            {"address": each.address, "named": each.named, "stats": each.stats}
+            for each in view.vteps
+        ],
     }
 
 

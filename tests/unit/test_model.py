@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnetx import _abi
+from vnetx import _abi, model
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     ACCEPT,
@@ -22,6 +23,7 @@ from vnetx.model import (
     PortSettings,
     SwitchSettings,
     Vlans,
+    Vni,
     changed,
     check_station_mac,
     check_switch_name,
@@ -277,10 +279,10 @@ def test_what_a_killed_command_left_can_be_read() -> None:
 
 @given(settings_of_ports)
 def test_flags_are_settings_alone(settings: PortSettings) -> None:
-    """What the machine knows of a device (host, peer, xdp) is not the user's to set."""
+    """What the machine knows of a device (host, peer, xdp) or a slot is not the user's to set."""
     flags = settings.flags()
     for name, bit in _abi.PORT_FLAGS.items():
-        if name in ("host", "peer", "peer_retype", "xdp", "vlan", "shared"):
+        if name in ("host", "peer", "peer_retype", "xdp", "vlan", "shared", "vtep"):
             assert not flags & bit
         elif name in ("tagged_only", "untagged_only"):
             assert bool(flags & bit) == (settings.accept == name.partition("_")[0])
@@ -430,3 +432,54 @@ def test_an_error_says_what_why_and_the_remedy() -> None:
     assert str(error) == "attaching eth9: no such interface\nip link lists them"
     assert error.detail == "log"
     assert str(VnetxError("a", "b")) == "a: b"
+
+
+# ------------------------------------------------------------------ VNIs
+
+
+@given(st.lists(st.ip_addresses().map(str), max_size=5))
+def test_addresses_of_vteps_in_sixteen_bytes(texts: list[str]) -> None:
+    """Whatever can be a VTEP comes back as it was, and no two share their bytes."""
+    found = set()
+    for text in texts:
+        with contextlib.suppress(InvalidValue):
+            found.add(model.parse_vtep(text))
+    packed = {model.pack_address(address) for address in found}
+    assert len(packed) == len(found)
+    assert {model.unpack_address(raw) for raw in packed} == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"local": "0.0.0.0"}, "not the address of one host"),
+        ({"local": "ff02::1"}, "not the address of one host"),
+        ({"local": "::ffff:192.0.2.1"}, "write the address itself"),
+        ({"local": "192.0.2.1/24"}, "not an IPv4 or IPv6 address"),
+        ({"local": "192.0.2.1", "remotes": ("192.0.2.1",)}, "is the local address"),
+        ({"local": "2001:db8::1", "remotes": ("2001:DB8:0::1",)}, "is the local address"),
+        ({"local": "2001:db8::1", "remotes": ("192.0.2.2",)}, "IPv4 and IPv6 are mixed"),
+        ({"local": "192.0.2.1", "dstport": 0}, "not in 1 to 65535"),
+        ({"local": "192.0.2.1", "ttl": 256}, "not in 0 to 255"),
+        ({"local": "192.0.2.1", "tos": 3}, "nor a multiple of 4"),
+        ({"local": "192.0.2.1", "tos": 256}, "nor a multiple of 4"),
+        ({"local": "192.0.2.1", "vid": 4095}, "4095"),
+        (
+            {
+                "local": "192.0.2.1",
+                "remotes": tuple(f"10.0.{n >> 8}.{n & 255}" for n in range(1025)),
+            },
+            "1024 at most",
+        ),
+    ],
+)
+def test_vnis_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidValue, match=words):
+        Vni(**settings)
+
+
+def test_remotes_are_a_set() -> None:
+    """In one order, so that what is and what is asked for can be compared."""
+    twice = Vni("192.0.2.1", remotes=("192.0.2.10", "192.0.2.9", "192.0.2.10"))
+    assert twice.remotes == ("192.0.2.9", "192.0.2.10")
+    assert twice == Vni("192.0.2.1", remotes=("192.0.2.9", "192.0.2.10"))

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from vnetx import _abi, _fdb, lock
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError, from_os
-from vnetx.model import FIRST_VID, LAST_VID, check_station_mac, format_mac
+from vnetx.model import FIRST_VID, LAST_VID, check_station_mac, format_mac, unpack_address
 
 #: How long the data plane goes on sending events when the watcher is gone, and how often a
 #: watcher says that it is there.
@@ -111,11 +111,15 @@ class PortNames:
         names: of each port, None when its device is gone.
         wires: index of the port that a device is to its users.
         hosts: index of the host side of a device that has one.
+        vteps: the indices that are VTEPs, which are called by their addresses.
+        vnis: VNI by bridge domain.
     """
 
     names: dict[int, str | None] = field(default_factory=dict)
     wires: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, int] = field(default_factory=dict)
+    vteps: set[int] = field(default_factory=set)
+    vnis: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, maps: SwitchMaps) -> PortNames:
@@ -134,6 +138,13 @@ class PortNames:
             if name is not None:
                 side = found.hosts if port["flags"] & host and port["twin"] else found.wires
                 side[name] = index
+        for index, (address, _) in maps.vteps().items():
+            found.vteps.add(index)
+            found.names[index] = unpack_address(address)
+            found.wires.setdefault(found.names[index] or "", index)
+        if found.vteps:
+            own = domains(maps.switch()["flags"])
+            found.vnis.update((own.get(r["vid"], 0), vni) for vni, r in maps.vnis().items())
         return found
 
     def indices(self, name: str) -> set[int]:
@@ -223,11 +234,14 @@ class Fdb:
             How many there are.
         """
 
-        def label(name: str | None) -> bytes:
+        def label(name: str | None, kind: str = "port") -> bytes:
             switch, port = json.dumps(self.maps.name), json.dumps(name)
-            return f'"switch": {switch}, "port": {port}, "state": "'.encode()
+            return f'"switch": {switch}, "{kind}": {port}, "state": "'.encode()
 
-        labels = {index: label(name) for index, name in names.names.items()}
+        labels = {
+            index: label(name, "vtep" if index in names.vteps else "port")
+            for index, name in names.names.items()
+        }
         return self._dump(fd, _fdb.JSON, labels, names, query, first=first, unknown=label(None))
 
     def dump_columns(self, fd: int, names: PortNames, query: Query = EVERYTHING) -> int:
@@ -262,7 +276,16 @@ class Fdb:
     ) -> int:
         vids = {bd: vid for vid, bd in self.vlans.items()}
         hosts = names.hosts.values()
-        style = _fdb.Style(kind, labels, hosts=hosts, vids=vids, tail=tail, unknown=unknown)
+        style = _fdb.Style(
+            kind,
+            labels,
+            hosts=hosts,
+            vids=vids,
+            tail=tail,
+            unknown=unknown,
+            vnis=names.vnis,
+            vteps=names.vteps,
+        )
         which = query.filter(_fdb.LIVE, self.ageing_ns())
         return self.table.dump(fd, style, which, first)
 

@@ -30,6 +30,8 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 #: Every switch has these; the others are loaded when something first needs them, since the
 #: verifier takes longer than all else that an attach does.
 CORE_PROGRAMS = ("tc_ingress", "flood")
+#: For switches with VNIs.
+VXLAN_PROGRAMS = ("vxlan", "flood_vteps")
 #: The program of each mode of XDP.
 XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
 
@@ -45,6 +47,7 @@ def entries_of(row: dict[str, Any], fdb_size: int, max_ports: int) -> int:
     sized = {
         "fdb": fdb_size,
         "ports": max_ports,
+        "slots": max_ports + _abi.VTEPS_LEARNED,
         "clock": 2 * fdb_size,
         "reasons": max_ports * len(_abi.REASONS),
         "flows": _abi.FLOWS * _possible_cpus(),
@@ -252,7 +255,12 @@ class SwitchMaps:
     # ------------------------------------------------------------ ports
 
     def ports(self) -> dict[int, dict[str, Any]]:
-        """The ports in use by index."""
+        """The ports in use by index; VTEPs and their devices are not among them."""
+        vtep = _abi.PORT_FLAGS["vtep"]
+        return {index: port for index, port in self.slots().items() if not port["flags"] & vtep}
+
+    def slots(self) -> dict[int, dict[str, Any]]:
+        """The slots in use by index: those of ports, and of VTEPs that somebody named."""
         slots = self.switch()["port_slots"]
         found = {}
         for key, raw in _bpf.map_items(self.fds["ports"], *_SIZES["ports"], most=slots):
@@ -267,14 +275,17 @@ class SwitchMaps:
         A number of ports that is too large costs time, and one of XDP ports that is too small
         leaves their frames to TC; so it is enough to count then.
         """
-        ports, switch = self.ports(), self.switch()
+        slots, switch = self.slots(), self.switch()
+        vtep = _abi.PORT_FLAGS["vtep"]
+        ports = {index: port for index, port in slots.items() if not port["flags"] & vtep}
         xdp = sum(bool(port["flags"] & _abi.PORT_FLAGS["xdp"]) for port in ports.values())
-        counted = {"port_slots": max(ports, default=0) + 1, "xdp_ports": xdp}
+        counted = {"port_slots": max(slots, default=0) + 1, "xdp_ports": xdp}
         if any(switch[name] != number for name, number in counted.items()):
             self.set_switch(**counted)
         needed = {*CORE_PROGRAMS}
         needed |= {"tc_egress"} if any(port["twin"] for port in ports.values()) else set()
         needed |= {"flood_vlan"} if switch["flags"] & _abi.SWITCH_FLAGS["vlan_aware"] else set()
+        needed |= set(VXLAN_PROGRAMS) if len(slots) > len(ports) else set()
         hooks = {port["hook"] for port in ports.values()}
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
         needed |= {XDP_PROGRAMS["generic"]} if _abi.HOOKS["xdp-generic"] in hooks else set()
@@ -451,6 +462,79 @@ class SwitchMaps:
 
     def delete_interface(self, name: str) -> None:
         _bpf.map_delete(self.fds["interfaces"], _abi.pack_interface_key(name))
+
+    # ------------------------------------------------------------ VNIs
+
+    def vnis(self) -> dict[int, dict[str, Any]]:
+        """The ``struct vnetx_vni`` of each VNI, with its `vid`, by VNI."""
+        found = {}
+        for key, raw in _bpf.map_items(self.fds["vni_vlans"], *_SIZES["vni_vlans"]):
+            record = _abi.unpack_vni(self._get("vnis", raw))
+            if record["vni"] == _U32.unpack(key)[0]:
+                found[record["vni"]] = {**record, "vid": _U32.unpack(raw)[0]}
+        return dict(sorted(found.items()))
+
+    def set_vni(self, vni: int, vid: int, remotes: int, **values: Any) -> None:
+        """Makes a VNI that of a VLAN; bit n of `remotes` is the VTEP of index n.
+
+        What packets find it by comes last, and goes first (:meth:`delete_vni`).
+        """
+        key = _U32.pack(vid)
+        _bpf.map_update(self.fds["vni_remotes"], key, _abi.pack_vni_remotes(remotes))
+        _bpf.map_update(self.fds["vnis"], key, _abi.pack_vni(vni=vni, **values))
+        _bpf.map_update(self.fds["vni_vlans"], _U32.pack(vni), key)
+        self.advance_epoch()
+
+    def delete_vni(self, vni: int, vid: int) -> None:
+        key = _U32.pack(vid)
+        _bpf.map_delete(self.fds["vni_vlans"], _U32.pack(vni))
+        _bpf.map_update(self.fds["vnis"], key, _abi.pack_vni())
+        _bpf.map_delete(self.fds["vni_remotes"], key)
+        self.advance_epoch()
+
+    def vni_remotes(self, vid: int) -> int:
+        """The VTEPs that flooded frames of a VLAN go to: bit n is the index n."""
+        size = _SIZES["vni_remotes"][1]
+        raw = _bpf.map_lookup(self.fds["vni_remotes"], _U32.pack(vid), size)
+        return _abi.unpack_vni_remotes(raw) if raw else 0
+
+    def vteps(self) -> dict[int, tuple[bytes, int]]:
+        """Address (16 bytes) and ifindex of the device of each VTEP, by index, learned ones too."""
+        items = _bpf.map_items(self.fds["vtep_of"], *_SIZES["vtep_of"])
+        return {_U32.unpack(key)[0]: _abi.unpack_vtep(raw) for key, raw in items}
+
+    def set_vtep(self, index: int, address: bytes, values: dict[str, Any]) -> None:
+        """Makes a slot a VTEP; `values` are those of its port."""
+        vtep, key = _abi.pack_vtep(address, values["ifindex"]), _U32.pack(index)
+        self.set_port(index, values)
+        _bpf.map_update(self.fds["vtep_of"], key, vtep)
+        _bpf.map_update(self.fds["vteps"], vtep, key)
+
+    def delete_vtep(self, index: int) -> None:
+        """Frees the slot of a VTEP."""
+        key = _U32.pack(index)
+        raw = _bpf.map_lookup(self.fds["vtep_of"], key, _SIZES["vtep_of"][1])
+        if raw and _bpf.map_lookup(self.fds["vteps"], raw, 4) == key:
+            _bpf.map_delete(self.fds["vteps"], raw)
+        _bpf.map_delete(self.fds["vtep_of"], key)
+        self.reset_port(index)
+
+    def vxlan_devices(self) -> dict[int, int]:
+        """Index of the slot of each device that encapsulates for this switch, by ifindex."""
+        bit, found = _abi.PORT_FLAGS["vtep"], {}
+        for port in self.slots().values():
+            if port["flags"] & bit and (index := self.index_of(port["ifindex"])):
+                found[port["ifindex"]] = index
+        return found
+
+    def offer_vteps(self) -> None:
+        """Puts numbers aside for the VTEPs that the data plane learns of: all that are free."""
+        first, taken = self.meta()["max_ports"], self.vteps()
+        while _bpf.map_pop(self.fds["vteps_free"], 4) is not None:
+            pass
+        for index in range(first, first + _abi.VTEPS_LEARNED):
+            if index not in taken:
+                _bpf.map_update(self.fds["vteps_free"], b"", _U32.pack(index))
 
     # ------------------------------------------------------------ devices
 

@@ -49,6 +49,7 @@ from vnetx.engine.vlans import (
     vlan_rule_add,
     vlan_rule_del,
 )
+from vnetx.engine.vxlan import vni_add, vni_del, vni_remote_add, vni_remote_del, vtep_add
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     DEFAULT_SWITCH,
@@ -79,6 +80,11 @@ __all__ = [
     "vlan_interface_del",
     "vlan_rule_add",
     "vlan_rule_del",
+    "vni_add",
+    "vni_del",
+    "vni_remote_add",
+    "vni_remote_del",
+    "vtep_add",
 ]
 
 

@@ -45,7 +45,7 @@ def attach_devices(
         deadline = maps.meta()["confirm_deadline_ns"]
         session.if_it_fails(lambda: maps.set_meta(confirm_deadline_ns=deadline))
         session.executor.await_confirmation(name, confirm)
-    used = set(maps.ports())
+    used = set(maps.slots())
     for link in links:
         base = maps.port_settings(maps.index_of(link.ifindex))
         attach_port(
@@ -110,7 +110,7 @@ def check_settable(
 def set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings]) -> None:
     """Gives ports these settings, by ifindex."""
     maps = session.maps(switch)
-    meta, used = maps.meta(), set(maps.ports())
+    meta, used = maps.meta(), set(maps.slots())
     by_index = {maps.index_of(ifindex): settings for ifindex, settings in ports.items()}
     for index, settings in by_index.items():
         port = maps.port(index)

@@ -19,6 +19,7 @@ from vnetx.engine.switches import (
     set_switch,
     set_vlan_rules,
 )
+from vnetx.engine.vnis import check_vni, need_vtep, remove_vnis, set_vni
 from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
@@ -48,7 +49,10 @@ def check_applicable(session: Session, name: str, wanted: ConfigSwitch) -> None:
 def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     if name in session.names():
         complete_switch(session, name)
-        set_switch(session, name, settings_of(session.maps(name)), wanted.settings)
+        now = settings_of(session.maps(name))
+        same = now.vlan_aware == wanted.settings.vlan_aware
+        remove_vnis(session, name, keep=wanted.vnis if same else ())
+        set_switch(session, name, now, wanted.settings)
     else:
         make_switch(session, name, wanted.settings, implicit=False)
     if name not in session.names():  # a rehearsal
@@ -63,11 +67,14 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
         detach_one(session, name, ifindex)
     _apply_host(session, name, wanted)
     set_vlan_rules(session, name, wanted.vlan_rules)
-    used = set(maps.ports())
+    used = set(maps.slots())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
     _apply_interfaces(session, name, wanted)
+    for vni, own in wanted.vnis.items():
+        check_vni(session, name, vni, own, planned=True)
+        set_vni(session, name, vni, own)
     _apply_static(session, name, wanted, links)
 
 
@@ -86,7 +93,7 @@ def _apply_host(session: Session, name: str, wanted: ConfigSwitch) -> None:
     outer = session.link_by_index(meta["host_port_ifindex"]) if meta["host_port_ifindex"] else None
     if outer is not None:
         settings = replace(wanted.host, hook="tc")
-        used = set(maps.ports())
+        used = set(maps.slots())
         attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
 
 
@@ -113,6 +120,8 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
         free += 2 if twin else 1
     for interface, each in wanted.interfaces.items():
         set_interface(session, name, interface, each)
+    for vni, own in wanted.vnis.items():
+        set_vni(session, name, vni, own)
     for match, vid in wanted.vlan_rules.items():
         session.executor.done.append(f"VLAN {vid} by {match}")
     for entry in wanted.fdb:
@@ -121,7 +130,13 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
 
 def _static_text(entry: StaticEntry) -> str:
     kind = "sticky" if entry.sticky else "static"
+    if entry.vni is not None:
+        return f"{format_mac(entry.mac)} is behind {entry.port} in VNI {entry.vni} ({kind})"
     return f"{format_mac(entry.mac)} is behind {entry.port} ({kind})"
+
+
+def _vlan_of(entry: StaticEntry, wanted: ConfigSwitch) -> int | None:
+    return entry.vlan if entry.vni is None else wanted.vnis[entry.vni].vid
 
 
 def _apply_static(
@@ -131,8 +146,11 @@ def _apply_static(
     maps = session.maps(name)
     fdb = Fdb(maps)
     indices = {ifname: maps.index_of(link.ifindex) for ifname, link in links.items() if link}
+    for each in wanted.fdb:
+        if each.vni is not None:
+            indices[each.port] = need_vtep(session, name, each.vni, each.port)
     asked = {
-        (entry.mac, fdb.domain(indices.get(entry.port, 0), entry.vlan)): entry
+        (entry.mac, fdb.domain(indices.get(entry.port, 0), _vlan_of(entry, wanted))): entry
         for entry in wanted.fdb
     }
     for (mac, bd), (port, sticky) in fdb.static_entries().items():

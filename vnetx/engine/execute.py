@@ -198,6 +198,17 @@ class Executor:
             else:
                 self._pin_link(program, ifindex, _TCX[hook], 0, maps.link_path(ifindex, hook))
 
+    def attach_vxlan(self, switch: str, ifindex: int, *, clsact: bool) -> None:
+        """Has a switch take what a vxlan device decapsulates."""
+        maps = self.maps(switch)
+        with maps.program("vxlan") as program:
+            if clsact:
+                self._links.add_clsact(ifindex)
+                self._links.add_tc_filter(ifindex, "ingress", program, "vnetx_vxlan")
+            else:
+                path = maps.link_path(ifindex, "ingress")
+                self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
+
     def detach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
         if clsact:
             self._links.delete_tc_filter(ifindex, hook)

@@ -84,7 +84,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: VlanInterfac
     if outer is None:
         raise VnetxError(f"interface {name}", "the veth pair vanished")
     settings = PortSettings(hook="tc", vlans=Vlans.access(wanted.vid))
-    attach_port(session, switch, outer, settings, used=set(maps.ports()))
+    attach_port(session, switch, outer, settings, used=set(maps.slots()))
     _set_inner(session, name, wanted, outer)
 
 

@@ -121,7 +121,12 @@ def _holders(program: int) -> list[str]:
     return found
 
 
-def _free_index(used: Iterable[int], max_ports: int, what: str) -> int:
+def free_index(used: Iterable[int], max_ports: int, what: str) -> int:
+    """The lowest slot that is in no use.
+
+    Raises:
+        VnetxError: all are.
+    """
     taken = set(used)
     for index in range(1, max_ports):
         if index not in taken:
@@ -148,11 +153,11 @@ def attach_port(
     seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
-    index = seen.index or _free_index(used, maps.meta()["max_ports"], what)
+    index = seen.index or free_index(used, maps.meta()["max_ports"], what)
     used.add(index)
     twin = seen.twin
     if local_mac is None and link.carries_host and not twin:
-        twin = _free_index(used, maps.meta()["max_ports"], what)
+        twin = free_index(used, maps.meta()["max_ports"], what)
     if local_mac is not None or (not link.carries_host and is_new):
         twin = 0
     if twin:

@@ -17,6 +17,7 @@ from vnetx.device import Link
 from vnetx.engine.interfaces import is_interface_of, outer_name, remove_interface
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
+from vnetx.engine.vnis import remove_vnis
 from vnetx.errors import VnetxError, words
 from vnetx.model import (
     DEFAULT_VID,
@@ -35,12 +36,13 @@ def drop_if_empty(session: Session, switch: str) -> None:
     meta = maps.meta()
     if not maps.switch()["flags"] & _abi.SWITCH_FLAGS["implicit"]:
         return
-    if not set(maps.undo()) - {meta["host_port_ifindex"]}:
+    if not set(maps.undo()) - {meta["host_port_ifindex"]} and not maps.vnis():
         remove_switch(session, switch)
 
 
 def remove_switch(session: Session, switch: str) -> None:
     maps = session.maps(switch)
+    remove_vnis(session, switch)
     for name in maps.interfaces():
         remove_interface(session, switch, name)
     for ifindex in sorted(maps.undo()):
@@ -166,7 +168,7 @@ def _make_host_port(session: Session, name: str, mac: bytes) -> None:
     maps = session.maps(name)
     maps.set_meta(host_ifindex=inner_link.ifindex, host_port_ifindex=outer_link.ifindex)
     attach_port(
-        session, name, outer_link, PortSettings(hook="tc"), local_mac=mac, used=set(maps.ports())
+        session, name, outer_link, PortSettings(hook="tc"), local_mac=mac, used=set(maps.slots())
     )
     session.executor.done.append(f"make host port {name}")
 
@@ -188,7 +190,7 @@ def complete_switch(session: Session, name: str) -> None:
     if outer is not None and outer.alias == _host_port_alias(name):
         index = maps.index_of(outer.ifindex)
         settings = replace(maps.port_settings(index), hook="tc")
-        used = set(maps.ports())
+        used = set(maps.slots())
         attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
     if meta["build"] != session.executor.build.key:
         _reload(session, name)
@@ -196,9 +198,11 @@ def complete_switch(session: Session, name: str) -> None:
 
 def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
     """Name of the program that belongs on a device's hook."""
+    port = maps.port(maps.index_of(ifindex))
+    if port is not None and port["flags"] & _abi.PORT_FLAGS["vtep"]:
+        return "vxlan"
     if hook != "xdp":
         return f"tc_{hook}"
-    port = maps.port(maps.index_of(ifindex))
     generic = port is not None and port["hook"] == _abi.HOOKS["xdp-generic"]
     return XDP_PROGRAMS["generic" if generic else "native"]
 
@@ -220,6 +224,9 @@ def _reload(session: Session, name: str) -> None:
         for ifindex in maps.undo():
             for hook in session.links.tc_filters(ifindex):
                 session.executor.attach_tc(name, ifindex, hook, True)
+        for ifindex in maps.vxlan_devices():
+            with maps.program("vxlan") as fd:
+                session.links.add_tc_filter(ifindex, "ingress", fd, "vnetx_vxlan")
     maps.set_meta(build=session.executor.build.key)
     session.executor.done.append(f"replace the programs of {name}")
 
@@ -256,6 +263,12 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
     if session.executor.rehearsing:
         return
     maps = session.maps(name)
+    if after.vlan_aware != before.vlan_aware and (vnis := maps.vnis()):
+        raise VnetxError(
+            f"making switch {name} {'' if after.vlan_aware else 'no longer '}VLAN-aware",
+            f"it has {', '.join(f'VNI {vni}' for vni in vnis)}",
+            "vnetx vni del",
+        )
     session.if_it_fails(set_switch, session, name, after, before)
     _load_for(session, name, after)
     implicit = bool(maps.switch()["flags"] & _abi.SWITCH_FLAGS["implicit"])
@@ -329,10 +342,11 @@ def set_ports_vlans(session: Session, name: str, settings: Mapping[int, PortSett
 def _change_ports_vlans(maps: SwitchMaps, after: SwitchSettings) -> None:
     """Has the ports heed VLANs, or not, or share what they learn."""
     bits, ports = _abi.PORT_FLAGS, maps.ports()
+    slots = maps.slots() | {i: port for i in maps.vteps() if (port := maps.port(i))}
     maps.set_ports_vlans(
         {i: vlan_sets(maps.port_settings(i).vlans, after.vlan_aware) for i in ports}
     )
-    for index, port in ports.items():
+    for index, port in slots.items():
         flags = port["flags"] & ~(bits["vlan"] | bits["shared"])
         if after.vlan_aware:
             flags |= bits["vlan"] | (bits["shared"] if after.shared_learning else 0)

@@ -18,6 +18,7 @@ from vnetx.engine.interfaces import (
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, set_vlan_rules
 from vnetx.engine.transaction import transaction
+from vnetx.engine.vnis import remove_vni
 from vnetx.errors import VnetxError
 from vnetx.links import Links
 from vnetx.model import (
@@ -74,8 +75,8 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
     Args:
         vids: the VLANs, bit n for VID n.
         switch: the switch.
-        force: also those that are in use: ports are taken out of them, their interfaces are
-            removed, and so are rules that name them.
+        force: also those that are in use: ports are taken out of them, their interfaces and VNIs
+            are removed, and so are rules that name them.
 
     Raises:
         VnetxError: no such switch, or a VLAN is in use.
@@ -85,10 +86,12 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
         interfaces = [n for n, each in maps.interfaces().items() if vids >> each["vid"] & 1]
         rules = {match: vid for match, vid in maps.vlan_rules().items() if vids >> vid & 1}
         ports = _members(session, switch, vids)
+        vnis = [vni for vni, record in maps.vnis().items() if vids >> record["vid"] & 1]
         users = [
             *(f"port {name}" for name in ports),
             *(f"interface {name}" for name in interfaces),
             *(f"rule by {match}" for match in rules),
+            *(f"VNI {vni}" for vni in vnis),
         ]
         if users and not force:
             raise VnetxError(
@@ -99,6 +102,8 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
         _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
         kept = {match: vid for match, vid in maps.vlan_rules().items() if match not in rules}
         set_vlan_rules(session, switch, kept)
+        for vni in vnis:
+            remove_vni(session, switch, vni)
         for name in interfaces:  # last: their routes do not come back
             remove_interface(session, switch, name)
         return session.result()

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 3
+#define VNETX_ABI_VERSION 4
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -30,6 +30,18 @@
 
 /* Most rules by which a switch tells the VLAN of frames without one. */
 #define VNETX_VLAN_RULES_MAX 65536
+
+/* VNIs have 24 bits (RFC 7348, 5); 0 is none. */
+#define VNETX_VNI_MAX 0xffffff
+
+/* VTEPs that a switch learns of by itself, beyond its ports. */
+#define VNETX_VTEPS_LEARNED 1024
+
+/* Most VTEPs that flooded frames of a VNI go to (lib/flood_vteps.h). */
+#define VNETX_VNI_REMOTES_MAX 1024
+
+/* vnetx_vni.tos: as the inner packet has it. */
+#define VNETX_TOS_INHERIT 1
 
 /* Ports that one run of the flood program serves before it calls itself. */
 #ifndef VNETX_FLOOD_CHUNK
@@ -83,12 +95,19 @@ enum vnetx_map_id {
 	VNETX_MAP_VLAN_MAPPING,
 	VNETX_MAP_VLAN_RULES,
 	VNETX_MAP_INTERFACES,
+	VNETX_MAP_VNIS,
+	VNETX_MAP_VNI_VLANS,
+	VNETX_MAP_VNI_REMOTES,
+	VNETX_MAP_VTEPS,
+	VNETX_MAP_VTEP_OF,
+	VNETX_MAP_VTEPS_FREE,
 };
 
 /* Slots of the program array. */
 enum vnetx_tail {
 	VNETX_TAIL_FLOOD,
 	VNETX_TAIL_FLOOD_VLAN,
+	VNETX_TAIL_FLOOD_VTEPS,
 	VNETX_TAIL_MAX,
 };
 
@@ -157,6 +176,8 @@ enum vnetx_port_flags {
 	VNETX_PORT_UNTAGGED_ONLY = 1 << 15,
 	/* VIDs are others on the wire than inside (vlan_mapping has some of the port's). */
 	VNETX_PORT_MAPPING = 1 << 16,
+	/* A VTEP: its frames are encapsulated, and ifindex is of the device that does it. */
+	VNETX_PORT_VTEP = 1 << 17,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
@@ -248,6 +269,8 @@ enum vnetx_flow_how {
 	VNETX_FLOW_PUSH = 1 << 7,
 	/* It came with an outer tag that the kernel takes for payload, and keeps it. */
 	VNETX_FLOW_FOREIGN = 1 << 8,
+	/* It goes to a VTEP. */
+	VNETX_FLOW_VTEP = 1 << 9,
 };
 
 /* In vnetx_flow.tag: there is a tag. */
@@ -379,6 +402,8 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(STORM_MULTICAST, "storm_multicast", "over the port's multicast limit")                   \
 	X(STORM_UNICAST, "storm_unicast", "over the port's unknown unicast limit")                 \
 	X(MTU, "mtu", "larger than the MTU of the port it would leave by")                         \
+	X(VNI_UNKNOWN, "vni_unknown", "encapsulated, and its VNI is none of this switch")          \
+	X(SPLIT_HORIZON, "split_horizon", "from one VTEP to another")                              \
 	X(EGRESS_DOWN, "egress_down", "the port it would leave by is down")                        \
 	X(EGRESS_GONE, "egress_gone", "the device it would leave by is gone")                      \
 	X(EGRESS_REFUSED, "egress_refused", "the device it would leave by refused it")             \
@@ -386,6 +411,7 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(OWN_SOURCE, "own_source", "not a drop: the host's own address came from outside")        \
 	X(FDB_FULL, "fdb_full", "not a drop: the address was not learned, the FDB is full")        \
 	X(LEARN_LIMIT, "learn_limit", "not a drop: the address was not learned, the port's limit") \
+	X(VTEPS_FULL, "vteps_full", "not a drop: not learned, its VTEP is new, and too many are")  \
 	X(STATIC_ELSEWHERE, "static_elsewhere",                                                    \
 	  "not a drop: the source has a static entry on another port")
 
@@ -520,6 +546,50 @@ struct vnetx_interface {
 };
 _Static_assert(sizeof(struct vnetx_interface) == 120, "vnetx_interface");
 
+enum vnetx_vni_flags {
+	/* Addresses are learned from what VTEPs send. */
+	VNETX_VNI_LEARNING = 1 << 0,
+	/* The outer packet may not be fragmented. */
+	VNETX_VNI_DF = 1 << 1,
+};
+
+/* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
+struct vnetx_vni {
+	/* 0: none. */
+	__u32 vni;
+	__u32 flags;
+	/* This VTEP's own address in network byte order; IPv4 is ::ffff:a.b.c.d. */
+	__u8 local[16];
+	/* Index of the port that the device is by which its packets come and go. */
+	__u16 device;
+	/* UDP port of VTEPs, host byte order. */
+	__u16 dstport;
+	/* TTL of outer packets, 0 for the kernel's; TOS, of which ECN is the inner packet's. */
+	__u8 ttl;
+	__u8 tos;
+	__u16 pad16;
+	/* The underlay's device that was named, or 0. */
+	__u32 underlay;
+	__u32 pad[7];
+};
+_Static_assert(sizeof(struct vnetx_vni) == 64, "vnetx_vni");
+
+/* The VTEPs that flooded frames of a VLAN go to: bit n of word w is the port 64 * w + n. */
+struct vnetx_vni_remotes {
+	__u64 member[VNETX_PORT_WORDS];
+};
+_Static_assert(sizeof(struct vnetx_vni_remotes) == 1024, "vnetx_vni_remotes");
+
+/* A VTEP as packets have it; the value is its port's index. */
+struct vnetx_vtep {
+	/* Its address, as vnetx_vni.local. */
+	__u8 address[16];
+	/* The device by which it is reached. */
+	__u32 ifindex;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
+
 /*
  * The maps: X(ID, pinned name, type, key, value, entries, flags).
  * Entries are a number, or one of the switch's own sizes.
@@ -529,16 +599,18 @@ _Static_assert(sizeof(struct vnetx_interface) == 120, "vnetx_interface");
 #define VNETX_ENTRIES_CLOCK 0xfffffff2u
 #define VNETX_ENTRIES_REASONS 0xfffffff3u
 #define VNETX_ENTRIES_FLOWS 0xfffffff4u
+/* Ports, and behind them the VTEPs that are learned. */
+#define VNETX_ENTRIES_SLOTS 0xfffffff5u
 
 #define VNETX_MAPS(X)                                                                              \
 	X(SWITCH, "switch", ARRAY, __u32, struct vnetx_switch, 1, 0)                               \
 	X(SWITCH_STATE, "switch_state", ARRAY, __u32, struct vnetx_switch_state, 1, 0)             \
 	X(PORT_OF, "port_of", HASH, __u32, __u32, VNETX_ENTRIES_PORTS, 0)                          \
-	X(PORTS, "ports", ARRAY, __u32, struct vnetx_port, VNETX_ENTRIES_PORTS, 0)                 \
-	X(PORT_STATE, "port_state", ARRAY, __u32, struct vnetx_port_state, VNETX_ENTRIES_PORTS,    \
+	X(PORTS, "ports", ARRAY, __u32, struct vnetx_port, VNETX_ENTRIES_SLOTS, 0)                 \
+	X(PORT_STATE, "port_state", ARRAY, __u32, struct vnetx_port_state, VNETX_ENTRIES_SLOTS,    \
 	  BPF_F_MMAPABLE)                                                                          \
 	X(PORT_STATS, "port_stats", PERCPU_ARRAY, __u32, struct vnetx_port_stats,                  \
-	  VNETX_ENTRIES_PORTS, 0)                                                                  \
+	  VNETX_ENTRIES_SLOTS, 0)                                                                  \
 	X(REASONS, "reasons", PERCPU_HASH, struct vnetx_reason_key, __u64, VNETX_ENTRIES_REASONS,  \
 	  BPF_F_NO_PREALLOC)                                                                       \
 	X(FDB, "fdb", HASH, struct vnetx_fdb_key, struct vnetx_fdb_entry, VNETX_ENTRIES_FDB, 0)    \
@@ -559,7 +631,15 @@ _Static_assert(sizeof(struct vnetx_interface) == 120, "vnetx_interface");
 	X(VLAN_RULES, "vlan_rules", LPM_TRIE, struct vnetx_vlan_rule_key, __u32,                   \
 	  VNETX_VLAN_RULES_MAX, BPF_F_NO_PREALLOC)                                                 \
 	X(INTERFACES, "interfaces", HASH, struct vnetx_interface_key, struct vnetx_interface,      \
-	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)
+	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)                                                  \
+	X(VNIS, "vnis", ARRAY, __u32, struct vnetx_vni, VNETX_VIDS, 0)                             \
+	X(VNI_VLANS, "vni_vlans", HASH, __u32, __u32, VNETX_VIDS, BPF_F_NO_PREALLOC)               \
+	X(VNI_REMOTES, "vni_remotes", HASH, __u32, struct vnetx_vni_remotes, VNETX_VIDS,           \
+	  BPF_F_NO_PREALLOC)                                                                       \
+	X(VTEPS, "vteps", HASH, struct vnetx_vtep, __u32, VNETX_ENTRIES_SLOTS, BPF_F_NO_PREALLOC)  \
+	X(VTEP_OF, "vtep_of", HASH, __u32, struct vnetx_vtep, VNETX_ENTRIES_SLOTS,                 \
+	  BPF_F_NO_PREALLOC)                                                                       \
+	X(VTEPS_FREE, "vteps_free", QUEUE, void, __u32, VNETX_VTEPS_LEARNED, 0)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
@@ -573,6 +653,8 @@ _Static_assert(sizeof(struct vnetx_interface) == 120, "vnetx_interface");
 	X(vnetx_tc_egress, "tc_egress", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_flood, "flood", SCHED_CLS, 0, 0)                                                   \
 	X(vnetx_flood_vlan, "flood_vlan", SCHED_CLS, 0, 0)                                         \
+	X(vnetx_flood_vteps, "flood_vteps", SCHED_CLS, 0, 0)                                       \
+	X(vnetx_vxlan, "vxlan", SCHED_CLS, 0, 0)                                                   \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
 	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
 

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from vnetx import netns
 from vnetx.device import Link
 from vnetx.errors import VnetxError, from_os
+from vnetx.links import vxlan
 
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
@@ -138,6 +139,35 @@ class Links:
         if netns_fd is not None:
             peer["net_ns_fd"] = netns_fd
         self._ipr.link("add", ifname=outer, kind="veth", peer=peer)
+
+    @_as_os_error()
+    def add_vxlan(self, name: str, dstport: int, mtu: int) -> None:
+        """Makes a vxlan device that encapsulates for a switch; see :mod:`vnetx.links.vxlan`."""
+        vxlan.add_device(self._ipr, name, dstport, mtu)
+
+    @_as_os_error()
+    def set_vnis(self, ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
+        """Has a vxlan device take VNIs, or no longer.
+
+        Raises:
+            VnetxError: another device of the same UDP port has one of them.
+        """
+        vxlan.set_vnis(ifindex, vnis, there=there)
+
+    def is_own_address(self, address: str) -> bool:
+        """Whether this namespace has an address."""
+        return any(
+            address in (m.get("IFA_LOCAL"), m.get("IFA_ADDRESS")) for m in self._ipr.get_addr()
+        )
+
+    def route_to(self, address: str) -> Link | None:
+        """The device by which packets to an address leave, None without a route."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with contextlib.suppress(NetlinkError, OSError):
+            for message in self._ipr.route("get", dst=address, family=family):
+                index = message.get("RTA_OIF")
+                return self.by_index(index) if index else None
+        return None
 
     @_as_os_error()
     def raise_up(self, ifindex: int, alias: str) -> None:

@@ -1,0 +1,177 @@
+"""vni add|del|show|remote add|remote del."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vnetx import model
+from vnetx.errors import InvalidValue
+from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
+from vnetx_cli.params import INTERFACE, SWITCH, VID
+
+_VNI = click.INT
+
+
+@click.group()
+def vni() -> None:
+    """VXLAN: which VLAN is which overlay, and the VTEPs that it reaches.
+
+    A VNI is a VLAN of a VLAN-aware switch, or all of another one. Frames of unknown and group
+    addresses go to each remote; which address is behind which is learned from what they send.
+    """
+
+
+def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
+    if value == "inherit":
+        return 1
+    if not value.isdecimal():
+        raise InvalidValue(f"tos '{value}'", "neither a number nor inherit")
+    return int(value)
+
+
+@vni.command()
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.option("--vlan", "vid", type=VID, metavar="VID", help="The VLAN that it is.")
+@click.option("--local", metavar="IP", help="This host's own address as a VTEP.")
+@click.option(
+    "--remote", "remotes", metavar="IP", multiple=True, help="Another VTEP. Can be repeated."
+)
+@click.option(
+    "--dev", type=INTERFACE, metavar="NIC", help="The underlay's device: its MTU is what counts."
+)
+@click.option(
+    "--dstport",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help=f"UDP port of the VTEPs; {model.VXLAN_PORT} if not given.",
+)
+@click.option(
+    "--learning/--no-learning", default=None, help="Learn which address is behind which VTEP."
+)
+@click.option("--ttl", type=click.IntRange(0, 255), help="TTL of outer packets; 0: the kernel's.")
+@click.option(
+    "--tos",
+    callback=lambda ctx, param, value: None if value is None else _tos(ctx, param, value),
+    metavar="TOS|inherit",
+    help="TOS of outer packets (ECN is the inner packet's), or as the inner packet has it.",
+)
+@click.option("--df/--no-df", default=None, help="Outer packets may not be fragmented.")
+@click.option("--planned", is_flag=True, help="The local address may be one that comes later.")
+@click.option("--switch", type=SWITCH, metavar="NAME", help="The switch; made if not there.")
+@common_options
+@pass_context
+def add(
+    context: Context,
+    /,
+    vni: int,
+    vid: int | None,
+    local: str | None,
+    remotes: tuple[str, ...],
+    planned: bool,
+    switch: str | None,
+    **settings: Any,
+) -> None:
+    """Make VNI one of a switch, or change one that is there, which gets more remotes."""
+    from vnetx import engine
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    given |= {} if vid is None else {"vid": vid}
+    given |= {} if local is None else {"local": local}
+    result = engine.vni_add(vni, remotes=remotes, switch=switch, planned=planned, **given)
+    print_result(context, result)
+
+
+@vni.command("del")
+@click.argument("vnis", type=_VNI, nargs=-1, required=True, metavar="VNI...")
+@common_options
+@pass_context
+def delete(context: Context, /, vnis: tuple[int, ...]) -> None:
+    """Delete VNIs."""
+    from vnetx import engine
+
+    print_result(context, engine.vni_del(vnis))
+
+
+@vni.command()
+@click.argument("vnis", type=_VNI, nargs=-1, metavar="[VNI]...")
+@click.option("--switch", type=SWITCH, metavar="NAME", help="Only of this switch.")
+@click.option("--stats", is_flag=True, help="With the frames and bytes of each VTEP.")
+@common_options
+@pass_context
+def show(context: Context, /, vnis: tuple[int, ...], switch: str | None, stats: bool) -> None:
+    """Show VNIs and their remotes; those that cannot be reached are named."""
+    from vnetx import state
+    from vnetx.errors import VnetxError
+    from vnetx_cli import table, views
+
+    found = state.vnis(None if switch is None else [switch])
+    for number in vnis:
+        if number not in {view.vni for view in found}:
+            raise VnetxError(f"VNI {number}", "no switch has it", "vnetx vni show")
+    found = [view for view in found if not vnis or view.vni in vnis]
+    if context.json:
+        print_json([views.vni(view) for view in found])
+        return
+    if stats:
+        counters = ("rx_frames", "rx_bytes", "tx_frames", "tx_bytes")
+        headings = tuple(name.replace("_", " ") for name in counters)
+        rows = {
+            (view.switch, vtep.address): (
+                view.switch,
+                vtep.address,
+                *(table.count(vtep.stats[name]) for name in counters),
+                table.count(sum(vtep.stats["drops"].values())),
+            )
+            for view in found
+            for vtep in view.vteps
+        }
+        headings = (*headings, "dropped")
+        table.show(("switch", "vtep", *headings), rows.values(), right=headings)
+        return
+    table.show(
+        ("vni", "vlan", "switch", "local", "port", "remotes", "unreachable"),
+        [
+            (
+                view.vni,
+                view.own.vid or None,
+                view.switch,
+                view.own.local,
+                view.own.dstport,
+                " ".join(view.own.remotes) or None,
+                " ".join(f"{each} ({why})" for each, why in view.unreachable.items()) or None,
+            )
+            for view in found
+        ],
+        right=("vni", "vlan", "port"),
+    )
+
+
+@vni.group()
+def remote() -> None:
+    """The VTEPs that frames of unknown and group addresses go to."""
+
+
+@remote.command("add")
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.argument("remotes", nargs=-1, required=True, metavar="IP...")
+@common_options
+@pass_context
+def remote_add(context: Context, /, vni: int, remotes: tuple[str, ...]) -> None:
+    """Flood frames of VNI to these VTEPs as well."""
+    from vnetx import engine
+
+    print_result(context, engine.vni_remote_add(vni, remotes))
+
+
+@remote.command("del")
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.argument("remotes", nargs=-1, required=True, metavar="IP...")
+@common_options
+@pass_context
+def remote_delete(context: Context, /, vni: int, remotes: tuple[str, ...]) -> None:
+    """Flood frames of VNI to these VTEPs no longer; what was behind them is forgotten."""
+    from vnetx import engine
+
+    print_result(context, engine.vni_remote_del(vni, remotes))

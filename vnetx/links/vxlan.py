@@ -1,0 +1,111 @@
+"""The kernel's vxlan devices that encapsulate for a switch, and which VNIs each of them has.
+
+One takes and gives VNI and addresses beside the frame (``external``, the driver's
+VXLAN_F_COLLECT_METADATA), and only those VNIs that its filter has (``vnifilter``, Linux 5.18),
+so that several of them share a UDP port.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink import NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST, nla, nlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nlsocket import NetlinkSocket
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg.plugins import vxlan as plugin
+
+from vnetx.errors import VnetxError
+
+#: The source ports of outer packets: RFC 7348, 5 recommends the dynamic ones.
+SOURCE_PORTS = (49152, 65535)
+
+_RTM_NEWTUNNEL = 120
+_RTM_DELTUNNEL = 121
+#: Entries in one message.
+_CHUNK = 500
+
+
+class _Vxlan(plugin.vxlan):  # type: ignore[misc]
+    """pyroute2 0.9 knows no IFLA_VXLAN_VNIFILTER."""
+
+    nla_map = (*plugin.vxlan.nla_map, ("IFLA_VXLAN_VNIFILTER", "uint8"))
+
+
+# now: once pyroute2 has parsed a device by its own class, ours would inherit what it compiled of it
+ifinfmsg.ifinfo.register_link_kind(module={"vxlan": _Vxlan})
+
+
+class _TunnelMessage(nlmsg):  # type: ignore[misc]
+    """``struct tunnel_msg`` of <linux/if_link.h>."""
+
+    fields = (("family", "B"), ("flags", "B"), ("reserved2", "H"), ("ifindex", "I"))
+    nla_map = (("VXLAN_VNIFILTER_UNSPEC", "none"), ("VXLAN_VNIFILTER_ENTRY", "entry"))
+
+    class entry(nla):  # type: ignore[misc]  # noqa: N801 - pyroute2 finds it by this name
+        nla_flags = 1 << 15  # NLA_F_NESTED
+        nla_map = (
+            ("VXLAN_VNIFILTER_ENTRY_UNSPEC", "none"),
+            ("VXLAN_VNIFILTER_ENTRY_START", "uint32"),
+            ("VXLAN_VNIFILTER_ENTRY_END", "uint32"),
+        )
+
+
+def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int) -> None:
+    """Makes a vxlan device without any VNI.
+
+    Args:
+        dstport: UDP port, of packets in both directions.
+        mtu: bytes of the largest layer 3 packet of a frame.
+
+    Raises:
+        NetlinkError: of the kernel.
+    """
+    low, high = SOURCE_PORTS
+    ipr.link(
+        "add",
+        ifname=name,
+        mtu=mtu,
+        kind="vxlan",
+        vxlan_collect_metadata=True,
+        vxlan_vnifilter=1,
+        vxlan_learning=0,
+        vxlan_port=dstport,
+        vxlan_port_range={"low": low, "high": high},
+        vxlan_udp_zero_csum6_rx=1,
+    )
+
+
+def set_vnis(ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
+    """Has a device take VNIs, or no longer; what is so already is no error.
+
+    Raises:
+        VnetxError: another device of the same UDP port has one of them.
+        NetlinkError: of the kernel.
+    """
+    kind = _RTM_NEWTUNNEL if there else _RTM_DELTUNNEL
+    with NetlinkSocket(family=NETLINK_ROUTE) as route:
+        route.bind()
+        for begin in range(0, len(vnis), _CHUNK):
+            message = _TunnelMessage()
+            message["family"] = 7  # AF_BRIDGE
+            message["ifindex"] = ifindex
+            message["attrs"] = [_entry(vni) for vni in vnis[begin : begin + _CHUNK]]
+            try:
+                tuple(route.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_ACK))
+            except NetlinkError as error:
+                if error.code == errno.EEXIST and there:
+                    raise VnetxError(
+                        f"VNI {', '.join(map(str, vnis))}",
+                        "another vxlan device of the same UDP port has it",
+                        "ip -d link show type vxlan, bridge vni show",
+                    ) from error
+                if there or error.code != errno.ENOENT:
+                    raise
+
+
+def _entry(vni: int) -> tuple[str, dict[str, Any]]:
+    return "VXLAN_VNIFILTER_ENTRY", {"attrs": [("VXLAN_VNIFILTER_ENTRY_START", vni)]}
