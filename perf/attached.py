@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vnetx import doctor, engine
+from vnetx import doctor, engine, state
 from vnetx_perf.namespaces import Namespace, run_in
 
 #: Devices, and what their ports' :class:`vnetx.model.PortSettings` are to have beside the hook.
@@ -22,6 +22,15 @@ def _attach(hook: str, ports: Sequence[Ports]) -> None:
         engine.attach(devices, hook=hook, settings=settings)
 
 
+def add_vni(namespace: Namespace, vni: int, local: str, remote: str) -> None:
+    """Makes a VNI that of the namespace's switch."""
+    run_in(namespace, _add_vni, vni, local, remote)
+
+
+def _add_vni(vni: int, local: str, remote: str) -> None:
+    engine.vni_add(vni, remotes=[remote], local=local)
+
+
 def detach(namespace: Namespace) -> None:
     """Gives every device of the namespace back."""
     run_in(namespace, _detach)
@@ -29,6 +38,8 @@ def detach(namespace: Namespace) -> None:
 
 def _detach() -> None:
     engine.detach([], every=True)
+    for vnis in state.all_vnis().values():
+        engine.vni_del(list(vnis))
 
 
 def missing() -> str:

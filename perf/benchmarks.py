@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from vnetx_perf import control, cost, oneway, paced, pps, rounds, rr, stream, trunks
+from vnetx_perf import control, cost, oneway, overlays, paced, pps, rounds, rr, stream, trunks
 from vnetx_perf.figures import Figure, Target
 from vnetx_perf.session import Benchmark, Level, Session
 
@@ -95,23 +95,31 @@ def _note_offloads(figure: Figure, session: Session) -> None:
         row.note = "; ".join(filter(None, told))
 
 
-def _across(probe: rounds.Probe) -> rounds.Probe:
-    """The probe, for a figure of its own."""
-    return dataclasses.replace(
-        probe, name=f"vlan-{probe.name}", title=f"{probe.title}, across a trunk"
-    )
+def _across(session: Session, group: str, between: str) -> Iterator[Figure]:
+    """Of two switches with something between them, what the others are of one."""
+
+    def own(probe: rounds.Probe) -> rounds.Probe:
+        """The probe, for a figure of its own."""
+        return dataclasses.replace(
+            probe, name=f"{group}-{probe.name}", title=f"{probe.title}, {between}"
+        )
+
+    seconds = session.pick(0.08, 0.08, 0.2)
+    yield session.paired(group, own(rr.probe(True)), seconds, 0.35)
+    yield session.paired(group, own(oneway.probe()), seconds, 0.15)
+    yield session.paired(group, own(pps.probe(_SIZES[0], "live")), 0.08, 0.2)
+    seconds = session.pick(0.12, 0.12, 0.5)
+    figure = session.paired(group, own(stream.probe()), seconds, 0.3)
+    _note_offloads(figure, session)
+    yield figure
 
 
 def _vlan(session: Session) -> Iterator[Figure]:
-    """Of two switches with a trunk between, what the others are of one."""
-    seconds = session.pick(0.08, 0.08, 0.2)
-    yield session.paired("vlan", _across(rr.probe(True)), seconds, 0.35)
-    yield session.paired("vlan", _across(oneway.probe()), seconds, 0.15)
-    yield session.paired("vlan", _across(pps.probe(_SIZES[0], "live")), 0.08, 0.2)
-    seconds = session.pick(0.12, 0.12, 0.5)
-    figure = session.paired("vlan", _across(stream.probe()), seconds, 0.3)
-    _note_offloads(figure, session)
-    yield figure
+    yield from _across(session, "vlan", "across a trunk")
+
+
+def _vxlan(session: Session) -> Iterator[Figure]:
+    yield from _across(session, "vxlan", "through an overlay")
 
 
 def _cost(session: Session) -> Iterator[Figure]:
@@ -169,6 +177,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("vlan", "tags put on and taken off: latency, frames a second, a stream",
                   _vlan, _seconds(0, 24, 240),
                   own=tuple(each.kind for each in trunks.KINDS), against=trunks.AGAINST),
+        Benchmark("vxlan", "an overlay between two hosts: latency, frames a second, a stream",
+                  _vxlan, _seconds(0, 0, 180),
+                  own=tuple(each.kind for each in overlays.KINDS), against=overlays.AGAINST),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),
         Benchmark("scale", "cost against the number of FDB entries, ports and VLANs",
@@ -212,6 +223,9 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
             *(Target("≥", 1.0, other) for other in _KERNELS_OWN),
         ),
     },
+    "vxlan-rr-tcp": {"vnetx-vxlan": (Target("≤", 0.80, "bridge-vxlan"),)},
+    "vxlan-stream-tcp": {"vnetx-vxlan": (Target("≥", 1.0, "bridge-vxlan"),)},
+    "vxlan-pps-60": {"vnetx-vxlan": (Target("≥", 2.5, "bridge-vxlan"),)},
     "scale-fdb": _flat("tc hot", "10", "1,000,000") | _flat("xdp hot", "10", "1,000,000"),
     "scale-ports": _flat("tc hot", "2", "1,000") | _flat("xdp hot", "2", "1,000"),
     "scale-vlans": _flat("tc anew", "1", "4,094") | _flat("xdp anew", "1", "4,094"),

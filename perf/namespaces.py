@@ -30,6 +30,7 @@ NETNS = Path("/run/netns")
 _RUN = Path("/run")
 #: Seconds in which a device that has a carrier is operational.
 _UP_S = 10
+_OPERATIONAL = ("UP", "UNKNOWN")
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
@@ -104,7 +105,7 @@ class Namespace:
         _iproute2("bridge", "-n", self.name, batch="\n".join(commands) + "\n")
 
     def wait_until_up(self, devices: Collection[str]) -> None:
-        """Returns when all of these devices are operational (RFC 2863).
+        """Returns when all of these devices are operational, or tell nothing of it (netif_oper_up).
 
         Raises:
             RuntimeError: one is not after :data:`_UP_S`.
@@ -112,7 +113,9 @@ class Namespace:
         end = time.monotonic() + _UP_S
         while True:
             links = json.loads(ip("-n", self.name, "-json", "link", "show"))
-            down = set(devices) - {each["ifname"] for each in links if each["operstate"] == "UP"}
+            down = set(devices) - {
+                each["ifname"] for each in links if each["operstate"] in _OPERATIONAL
+            }
             if not down:
                 return
             if time.monotonic() > end:

@@ -27,6 +27,7 @@ _TRIALS = {
     "ipvlan": "link add link try0 name try4 type ipvlan mode l2 bridge",
     "tap": "tuntap add dev try5 mode tap",
     "vlan": "link add link try0 name try6 type vlan id 10",
+    "vxlan": "link add try7 type vxlan id 7 dstport 4789",
 }
 #: Where the module is not called as the devices are.
 _MODULES = {"vlan": "8021q"}

@@ -17,6 +17,7 @@ from vnetx_perf import (
     bridges,
     hooks,
     namespaces,
+    overlays,
     programs,
     requirements,
     trunks,
@@ -360,6 +361,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxAuto,
         VnetxVlan,
         *trunks.KINDS,
+        *overlays.KINDS,
     )
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vnetx_perf import machine, rounds, subjects, trunks
+from vnetx_perf import machine, rounds, subjects
 from vnetx_perf.benchmarks import BENCHMARKS, TARGETS
 from vnetx_perf.figures import AGAINST, Figure, again
 from vnetx_perf.namespaces import remove_leftovers, swept
@@ -97,24 +97,31 @@ def choose(
     if not measured:
         measured = tuple(name for name, each in BENCHMARKS.items() if each.seconds[level])
     named = [name for name in names if name in subjects.SUBJECTS]
-    to = tuple(dict.fromkeys(against)) or (trunks.AGAINST if _is_trunk(named) else AGAINST)
+    to = tuple(dict.fromkeys(against)) or _against(named)
     if not named and not against:
-        usual = [name for name in _alike(trunk=False) if subjects.SUBJECTS[name].usual]
+        usual = [name for name in _alike("") if subjects.SUBJECTS[name].usual]
         named = list(_QUICK) if level == "quick" else usual
     elif not named:
-        named = [name for name in _alike(_is_trunk(to)) if name.startswith("vnetx-")]
+        named = [name for name in _alike(_group(to)) if name.startswith("vnetx-")]
     wanted = {*named, *to}
     return measured, tuple(name for name in subjects.SUBJECTS if name in wanted), to
 
 
-def _is_trunk(names: Sequence[str]) -> bool:
-    """Whether all of them have a trunk, and so nothing to be compared with among the others."""
-    return bool(names) and all(subjects.SUBJECTS[name].trunk for name in names)
+def _group(names: Sequence[str]) -> str:
+    """The group that all of them are of: they have nothing to be compared with among the others."""
+    groups = {subjects.SUBJECTS[name].group for name in names}
+    return groups.pop() if len(groups) == 1 else ""
 
 
-def _alike(trunk: bool) -> list[str]:
-    """The subjects that have a trunk, or those that have none."""
-    return [name for name, kind in subjects.SUBJECTS.items() if kind.trunk == trunk]
+def _against(names: Sequence[str]) -> tuple[str, ...]:
+    """What ratios are of, unless others are asked for."""
+    group = _group(names)
+    return BENCHMARKS[group].against if group else AGAINST
+
+
+def _alike(group: str) -> list[str]:
+    """The subjects of a group."""
+    return [name for name, kind in subjects.SUBJECTS.items() if kind.group == group]
 
 
 def planned(request: Request) -> float:

@@ -58,7 +58,8 @@ class Subject:
         title: its name for people.
         limit: whether it is no switch but what one cannot be faster than.
         is_process: whether frames are forwarded by a process and not by the kernel.
-        trunk: whether it is two switches with a trunk between and not one: compared with its like.
+        group: name of the benchmark whose own it is: two switches with something between them, and
+            not one, are compared with their like. Empty for all others.
         usual: whether it is measured where no subject is named.
         takes_live_frames: whether a host's eth0 has ndo_xdp_xmit, so that XDP live frames can
             be sent out of it.
@@ -74,7 +75,7 @@ class Subject:
     title: ClassVar[str]
     limit: ClassVar[bool] = False
     is_process: ClassVar[bool] = False
-    trunk: ClassVar[bool] = False
+    group: ClassVar[str] = ""
     usual: ClassVar[bool] = True
     takes_live_frames: ClassVar[bool] = True
     most_hosts: ClassVar[int] = 4096

@@ -38,7 +38,7 @@ class Trunk(Subject):
         within: names of the devices in each switch's namespace beside its ports.
     """
 
-    trunk = True
+    group = "vlan"
     within: ClassVar[tuple[str, ...]] = ()
     most_hosts = 2
 

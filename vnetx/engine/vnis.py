@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from vnetx.state import settings_of, vnis_of
 OVERHEAD = {4: 50, 6: 70}
 
 
-def _alias(switch: str, dstport: int) -> str:
+def _alias(switch: str, dstport: object) -> str:
     return f"VXLAN device of vnetx switch {switch}, UDP port {dstport}"
 
 
@@ -91,6 +92,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     executor.done.append(f"VNI {vni} is {told}{to}")
     if executor.rehearsing:
         return
+    session.if_it_fails(drop_unused, session, switch, wanted.remotes)
     if before:
         session.if_it_fails(set_vni, session, switch, vni, before)
     else:
@@ -117,6 +119,25 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     drop_unused(session, switch, before.remotes if before else ())
 
 
+def _device_name(switch: str, dstport: int) -> str:
+    return f"vx{dstport}-{switch}"[:15]
+
+
+def _orphans(session: Session, switch: str) -> list[Link]:
+    """Devices of a switch, or of what was to be one's, that no slot of it has."""
+    own = _alias(switch, "")
+    bound = session.maps(switch).vxlan_devices()
+    found = []
+    for link in session.links.all().values():
+        if link.kind != "vxlan" or link.ifindex in bound:
+            continue
+        port = re.match(r"vx(\d+)-", link.name)
+        nameless = port and not link.alias and link.name == _device_name(switch, int(port[1]))
+        if nameless or link.alias.startswith(own):
+            found.append(link)
+    return found
+
+
 def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, Link]:
     """The index and the link of the vxlan device of a UDP port, made when there is none."""
     maps, alias = session.maps(switch), _alias(switch, wanted.dstport)
@@ -130,12 +151,9 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
             return index, link
     if not devices:
         maps.offer_vteps()
-    name = f"vx{wanted.dstport}-{switch}"[:15]
-    left = session.links.get(name)
-    if left is not None and left.kind == "vxlan" and left.alias in ("", alias):
-        session.links.delete(left.ifindex)  # of a command that was killed
-    elif left is not None:
-        name = f"vx{wanted.dstport}-{os.getpid()}"[:15]
+    name = _device_name(switch, wanted.dstport)
+    if session.links.get(name) is not None:
+        name = _device_name(str(os.getpid()), wanted.dstport)
     session.links.add_vxlan(name, wanted.dstport, mtu)
     session.forget_links()
     link = session.links.get(name)
@@ -285,16 +303,23 @@ def remove_vnis(session: Session, switch: str, keep: Collection[int] = ()) -> No
     for vni in session.maps(switch).vnis():
         if vni not in keep:
             remove_vni(session, switch, vni)
+    if not session.executor.rehearsing:
+        collect_vnis(session, switch)
 
 
 def collect_vnis(session: Session, switch: str) -> None:
-    """Removes VNIs whose device is gone."""
+    """Removes VNIs whose device is gone, and devices that a killed command left without a VNI."""
     maps = session.maps(switch)
+    if not maps.programs() & {*VXLAN_PROGRAMS}:
+        return
     for vni, record in maps.vnis().items():
         port = maps.port(record["device"])
         if port is None or session.links.name_of(port["ifindex"]) is None:
             session.messages.append(f"VNI {vni} of switch {switch} is gone: so is its device")
             remove_vni(session, switch, vni)
+    drop_unused(session, switch)
+    for link in _orphans(session, switch):
+        session.links.delete(link.ifindex)
 
 
 def change_remotes(

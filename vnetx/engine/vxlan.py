@@ -52,7 +52,7 @@ def vni_add(
         ensure_switch(session, switch, SwitchSettings(), implicit=True)
         if wanted.vid:
             become_vlan_aware(session, switch)
-        check_vni(session, switch, vni, wanted, planned=planned)
+        check_vni(session, switch, vni, wanted, planned=planned or "local" not in settings)
         set_vni(session, switch, vni, wanted)
         return session.result()
 
