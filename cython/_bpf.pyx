@@ -291,15 +291,17 @@ def map_delete(int fd, bytes key):
     return True
 
 
-def map_pop(int fd, uint32_t value_size):
-    """The head of a queue, which is taken off; None when it is empty."""
-    cdef bytearray value = bytearray(value_size)
-    cdef char *raw = value
-    if sys_map_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, NULL, raw, 0) < 0:
-        if errno == 2:
-            return None
-        raise fail("map pop")
-    return bytes(value)
+def map_refill(int fd, values not None, uint32_t value_size):
+    """Make `values`, bytes of `value_size` each, all that a queue holds; the first is the head."""
+    cdef bytearray old = bytearray(value_size)
+    cdef char *raw = old
+    cdef bytes value
+    while sys_map_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, NULL, raw, 0) == 0:
+        pass
+    for value in values:
+        if len(value) != value_size:
+            raise ValueError("a value of another size")
+        checked(sys_map_element(BPF_MAP_UPDATE_ELEM, fd, NULL, <char *>value, 0), "map push")
 
 
 def map_keys(int fd, uint32_t key_size):

@@ -311,15 +311,19 @@ def _vlans(maps: SwitchMaps) -> list[VlanView]:
 
 def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
     """The VNIs of a switch."""
-    addresses = {index: unpack_address(address) for index, (address, _) in maps.vteps().items()}
-    found = {}
+    vteps, found = maps.vteps(), {}
     for vni, record in maps.vnis().items():
-        remotes = maps.vni_remotes(record["vid"])
+        remotes, device = maps.vni_remotes(record["vid"]), maps.port(record["device"])
+        ifindex = device["ifindex"] if device else 0
         flags = {name: bool(record["flags"] & bit) for name, bit in _abi.VNI_FLAGS.items()}
         found[vni] = Vni(
             unpack_address(record["local"]),
             record["vid"],
-            tuple(each for index, each in addresses.items() if remotes >> index & 1),
+            tuple(
+                unpack_address(address)
+                for index, (address, own) in vteps.items()
+                if remotes >> index & 1 and own == ifindex
+            ),
             record["dstport"],
             interface_name(record["underlay"]) if record["underlay"] else None,
             ttl=record["ttl"],

@@ -57,6 +57,7 @@ def instrument(interrupt: Interrupt) -> None:
     for name in (
         "map_update",
         "map_update_items",
+        "map_refill",
         "map_delete_keys",
         "obj_pin",
         "link_create",
@@ -65,6 +66,7 @@ def instrument(interrupt: Interrupt) -> None:
     ):
         _before(_bpf, name, interrupt, always)
     _before(_vlan, "set_members", interrupt, always)
+    _before(links.vxlan, "set_vnis", interrupt, always)
     for name in ("mkdir", "rename", "unlink", "rmdir"):
         _before(Path, name, interrupt, always)
     for name in ("_mount_here", "_unmount_here"):
@@ -166,12 +168,20 @@ def attach(*names: str, **kw: Any) -> Callable[[], Any]:
     return lambda: engine.attach(names, **kw)
 
 
-def in_br0(*names: str, **kw: Any) -> Callable[[], Any]:
+def in_br0(*names: str, then: Callable[[], Any] = lambda: None, **kw: Any) -> Callable[[], Any]:
     def work() -> Any:
         add_br0()
-        return engine.attach(names, switch="br0", **kw) if names else None
+        if names:
+            engine.attach(names, switch="br0", **kw)
+        return then()
 
     return work
+
+
+def vni(number: int, *remotes: str, **settings: Any) -> Callable[[], Any]:
+    return lambda: engine.vni_add(
+        number, remotes=remotes, switch="br0", local="192.0.2.1", **settings
+    )
 
 
 def with_interface() -> Any:
@@ -250,6 +260,19 @@ SCENARIOS = {
         lambda: engine.detach(["p3"]),
         in_br0("p1", "p3", hook="tc", settings={"vlans": _OTHER, "vlan_map": ((20, 120),)}),
     ),
+    "vni": Scenario(vni(1000, "192.0.2.2", "192.0.2.3", vid=10), in_br0("p1", hook="tc")),
+    "other remotes": Scenario(
+        vni(1000, "192.0.2.4", ttl=9), in_br0("p1", hook="tc", then=vni(1000, "192.0.2.2"))
+    ),
+    "vni of another port": Scenario(
+        vni(1000, dstport=8472), in_br0("p1", hook="tc", then=vni(1000, "192.0.2.2")), 2
+    ),
+    "vni of another vlan": Scenario(
+        vni(1000, vid=20), in_br0("p1", hook="tc", then=vni(1000, "192.0.2.2", vid=10))
+    ),
+    "vni no more": Scenario(
+        lambda: engine.vni_del([1000]), in_br0("p1", hook="tc", then=vni(1000, "192.0.2.2"))
+    ),
     "switch del": Scenario(lambda: engine.switch_del("br0"), in_br0()),
     "switch del with ports": Scenario(
         lambda: engine.switch_del("br0", force=True), in_br0("p1", "p3", hook="xdp"), 3
@@ -264,7 +287,7 @@ def same_again(command: Callable[[], Any]) -> Callable[[], Any]:
         try:
             command()
         except VnetxError as error:
-            if not re.search("none of this name|exists already", error.why):
+            if not re.search("none of this name|exists already|no switch has it", error.why):
                 raise
 
     return work
@@ -293,7 +316,9 @@ def contents() -> dict[str, Any]:
             ]
             meta["confirm_deadline_ns"] = bool(meta["confirm_deadline_ns"])
             switch = maps.switch()
-            assert switch.pop("port_slots") == max(ports, default=0) + 1
+            assert switch.pop("port_slots") == max(maps.slots(), default=0) + 1
+            side |= dict.fromkeys(maps.vxlan_devices().values(), "vxlan device")
+            device |= side
             for port in ports.values():
                 port["ifindex"] = state.interface_name(port["ifindex"])
                 port["twin"] = side[port["twin"]] if port["twin"] else None
@@ -309,6 +334,9 @@ def contents() -> dict[str, Any]:
                 },
                 "vlan maps": {side[i]: each for i, each in maps.vlan_mappings().items()},
                 "bound": {state.interface_name(i): side[n] for i, n in maps.port_of().items()},
+                "programs": maps.programs(),
+                "vnis": state.vnis_of(maps),
+                "vteps": sorted(address for address, _ in maps.vteps().values()),
                 "undo": {state.interface_name(i): undo for i, undo in maps.undo().items()},
                 "fdb": sorted(
                     (_abi.unpack_fdb_key(key)[0].hex(":"), side[entry["port"]], entry["flags"])

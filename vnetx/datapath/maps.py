@@ -477,7 +477,8 @@ class SwitchMaps:
     def set_vni(self, vni: int, vid: int, remotes: int, **values: Any) -> None:
         """Makes a VNI that of a VLAN; bit n of `remotes` is the VTEP of index n.
 
-        What packets find it by comes last, and goes first (:meth:`delete_vni`).
+        What packets find it by comes last, and goes first (:meth:`delete_vni`). A VLAN that it was
+        before is left as it is (:meth:`clear_vni`).
         """
         key = _U32.pack(vid)
         _bpf.map_update(self.fds["vni_remotes"], key, _abi.pack_vni_remotes(remotes))
@@ -485,12 +486,25 @@ class SwitchMaps:
         _bpf.map_update(self.fds["vni_vlans"], _U32.pack(vni), key)
         self.advance_epoch()
 
-    def delete_vni(self, vni: int, vid: int) -> None:
-        key = _U32.pack(vid)
+    def delete_vni(self, vni: int) -> None:
+        """Packets of a VNI are nobody's; its VLAN is still to be cleared."""
         _bpf.map_delete(self.fds["vni_vlans"], _U32.pack(vni))
+
+    def clear_vni(self, vid: int) -> None:
+        """Frames of a VLAN go to no VTEP."""
+        key = _U32.pack(vid)
         _bpf.map_update(self.fds["vnis"], key, _abi.pack_vni())
         _bpf.map_delete(self.fds["vni_remotes"], key)
         self.advance_epoch()
+
+    def stale_vnis(self) -> list[int]:
+        """VLANs that a killed command left with a VNI which is another one's, or nobody's."""
+        owners = {record["vid"] for record in self.vnis().values()}
+        return [
+            _U32.unpack(key)[0]
+            for key, raw in _bpf.map_items(self.fds["vnis"], *_SIZES["vnis"])
+            if _abi.unpack_vni(raw)["vni"] and _U32.unpack(key)[0] not in owners
+        ]
 
     def vni_remotes(self, vid: int) -> int:
         """The VTEPs that flooded frames of a VLAN go to: bit n is the index n."""
@@ -530,11 +544,8 @@ class SwitchMaps:
     def offer_vteps(self) -> None:
         """Puts numbers aside for the VTEPs that the data plane learns of: all that are free."""
         first, taken = self.meta()["max_ports"], self.vteps()
-        while _bpf.map_pop(self.fds["vteps_free"], 4) is not None:
-            pass
-        for index in range(first, first + _abi.VTEPS_LEARNED):
-            if index not in taken:
-                _bpf.map_update(self.fds["vteps_free"], b"", _U32.pack(index))
+        free = set(range(first, first + _abi.VTEPS_LEARNED)) - taken.keys()
+        _bpf.map_refill(self.fds["vteps_free"], map(_U32.pack, sorted(free)), _U32.size)
 
     # ------------------------------------------------------------ devices
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from vnetx import _abi
-from vnetx.datapath.fdb import Fdb
+from vnetx.datapath.fdb import Fdb, Query
 from vnetx.datapath.maps import VXLAN_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.ports import free_index
@@ -84,9 +84,6 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     before = vnis_of(session.maps(switch)).get(vni) if switch in session.names() else None
     if before == wanted:
         return
-    if before and (before.vid, before.dstport) != (wanted.vid, wanted.dstport):
-        remove_vni(session, switch, vni)
-        before = None
     told = f"VLAN {wanted.vid} of {switch}" if wanted.vid else f"switch {switch}"
     to = f", flooded to {', '.join(wanted.remotes)}" if wanted.remotes else ""
     executor.done.append(f"VNI {vni} is {told}{to}")
@@ -99,6 +96,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
         session.if_it_fails(remove_vni, session, switch, vni)
     executor.need(switch, *VXLAN_PROGRAMS)
     maps = session.maps(switch)
+    old = maps.vnis().get(vni)
     device, link = _device(session, switch, vni, wanted)
     slots = [make_vtep(session, maps, link, remote) for remote in wanted.remotes]
     session.links.set_vnis(link.ifindex, [vni], there=True)
@@ -116,7 +114,25 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
         tos=wanted.tos,
         underlay=underlay.ifindex if underlay else 0,
     )
+    if old and old["vid"] != wanted.vid:
+        _leave_vlan(maps, old["vid"])
+    if old and old["device"] != device:
+        _leave_device(session, maps, vni, old["device"])
     drop_unused(session, switch, before.remotes if before else ())
+
+
+def _leave_vlan(maps: SwitchMaps, vid: int) -> None:
+    """A VLAN has no VNI any more: nothing in it is behind VTEPs."""
+    maps.clear_vni(vid)
+    fdb = Fdb(maps)
+    states = ("learned", "static", "sticky")
+    fdb.flush(Query(ports=maps.vteps().keys(), bd=fdb.vlans.get(vid, 0), states=states))
+
+
+def _leave_device(session: Session, maps: SwitchMaps, vni: int, index: int) -> None:
+    port = maps.port(index)
+    if port and session.links.name_of(port["ifindex"]):
+        session.links.set_vnis(port["ifindex"], [vni], there=False)
 
 
 def _device_name(switch: str, dstport: int) -> str:
@@ -261,10 +277,9 @@ def remove_vni(session: Session, switch: str, vni: int) -> None:
             return
         before = vnis_of(maps)[vni]
         session.if_it_fails(set_vni, session, switch, vni, before)
-        maps.delete_vni(vni, record["vid"])
-        port = maps.port(record["device"])
-        if port and session.links.name_of(port["ifindex"]):
-            session.links.set_vnis(port["ifindex"], [vni], there=False)
+        maps.delete_vni(vni)
+        _leave_vlan(maps, record["vid"])
+        _leave_device(session, maps, vni, record["device"])
         drop_unused(session, switch, before.remotes)
     else:
         drop_unused(session, switch)
@@ -292,10 +307,15 @@ def drop_unused(session: Session, switch: str, candidates: Collection[str] = ())
         maps.reset_port(index)
         del devices[ifindex]
     going = set(map(pack_address, candidates))
-    for index, (address, ifindex) in maps.vteps().items():
+    vteps = maps.vteps()
+    for index, (address, ifindex) in vteps.items():
         if ifindex not in devices or (address in going and not remotes >> index & 1):
             Fdb(maps).forget_port(index)
             maps.delete_vtep(index)
+    for index, port in maps.slots().items():
+        half = port["flags"] & _abi.PORT_FLAGS["vtep"] and index not in vteps
+        if half and index not in devices.values():  # of a killed command
+            maps.reset_port(index)
 
 
 def remove_vnis(session: Session, switch: str, keep: Collection[int] = ()) -> None:
@@ -317,6 +337,8 @@ def collect_vnis(session: Session, switch: str) -> None:
         if port is None or session.links.name_of(port["ifindex"]) is None:
             session.messages.append(f"VNI {vni} of switch {switch} is gone: so is its device")
             remove_vni(session, switch, vni)
+    for vid in maps.stale_vnis():  # likewise
+        _leave_vlan(maps, vid)
     drop_unused(session, switch)
     for link in _orphans(session, switch):
         session.links.delete(link.ifindex)
