@@ -397,7 +397,7 @@ class Vni:
         remotes: VTEPs that flooded frames go to, at most 1024, of the family of `local`.
         dstport: UDP port of the VTEPs.
         dev: the device of the underlay that tells how large packets may be; None for the one by
-            which the route to the first remote leads.
+            which the route to the first remote leads, or that has the local address.
         learning: addresses are learned from what VTEPs send.
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.

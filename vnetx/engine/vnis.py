@@ -67,7 +67,7 @@ def check_vni(session: Session, switch: str, vni: int, wanted: Vni, *, planned: 
             raise VnetxError(what, f"it is one of switch {name}", f"vnetx vni del {vni}")
     if wanted.dev is not None and session.link(wanted.dev) is None:
         raise VnetxError(f"{what}, underlay {wanted.dev}", "there is no interface of that name")
-    if not planned and not session.links.is_own_address(wanted.local):
+    if not planned and session.links.holder_of(wanted.local) is None:
         raise VnetxError(
             f"{what}, local address {wanted.local}",
             "this host does not have it",
@@ -207,6 +207,7 @@ def _mtu(session: Session, vni: int, wanted: Vni) -> int:
     link = session.link(wanted.dev) if wanted.dev else None
     for remote in wanted.remotes:
         link = link or session.links.route_to(remote)
+    link = link or session.links.holder_of(wanted.local)
     if link is None:
         return 1500 - overhead
     if link.mtu - overhead < 1500:

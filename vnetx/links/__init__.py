@@ -154,11 +154,12 @@ class Links:
         """
         vxlan.set_vnis(ifindex, vnis, there=there)
 
-    def is_own_address(self, address: str) -> bool:
-        """Whether this namespace has an address."""
-        return any(
-            address in (m.get("IFA_LOCAL"), m.get("IFA_ADDRESS")) for m in self._ipr.get_addr()
-        )
+    def holder_of(self, address: str) -> Link | None:
+        """The device that has an address of this namespace, None where it is none."""
+        for message in self._ipr.get_addr():
+            if address == (message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")):
+                return self.by_index(message["index"])
+        return None
 
     def route_to(self, address: str) -> Link | None:
         """The device by which packets to an address leave, None without a route."""

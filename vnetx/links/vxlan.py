@@ -83,7 +83,7 @@ def set_vnis(ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
     """Has a device take VNIs, or no longer; what is so already is no error.
 
     Raises:
-        VnetxError: another device of the same UDP port has one of them.
+        VnetxError: another device of the same UDP port has one of them, or no device has a filter.
         NetlinkError: of the kernel.
     """
     kind = _RTM_NEWTUNNEL if there else _RTM_DELTUNNEL
@@ -102,6 +102,10 @@ def set_vnis(ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
                         f"VNI {', '.join(map(str, vnis))}",
                         "another vxlan device of the same UDP port has it",
                         "ip -d link show type vxlan, bridge vni show",
+                    ) from error
+                if error.code == errno.EOPNOTSUPP:
+                    raise VnetxError(
+                        "VNIs", "this kernel's vxlan devices have no VNI filter", "Linux 5.18 has"
                     ) from error
                 if there or error.code != errno.ENOENT:
                     raise
