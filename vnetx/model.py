@@ -460,7 +460,7 @@ def parse_vtep(text: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise InvalidValue(f"VTEP '{text}'", "not an IPv4 or IPv6 address") from None
-    if address.is_multicast or address.is_unspecified:
+    if address.is_multicast or address.is_unspecified or address.packed == b"\xff" * 4:
         raise InvalidValue(f"VTEP {text}", "not the address of one host")
     if address.version == 6 and (address.ipv4_mapped or address.scope_id):
         raise InvalidValue(f"VTEP {text}", "write the address itself, without scope or prefix")

@@ -211,7 +211,7 @@ def test_a_port_that_a_kernel_device_has(near: Lab) -> None:
     near.ip("link set dev kernel0 up")
     before = near.inside("ip", "-o", "link").out
     done = near.vnetx("vni", "add", "7", "--local", NEAR, status=1)
-    assert "UDP port 4789 is in use" in done.err
+    assert "UDP port 4789: it is in use" in done.err
     assert "kernel0" in done.err
     assert near.show("switch", "show") == []
     assert near.inside("ip", "-o", "link").out == before

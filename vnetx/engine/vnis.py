@@ -193,8 +193,8 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
             if each.kind == "vxlan" and each.ifindex != link.ifindex
         ]
         raise VnetxError(
-            f"VNI {vni}",
-            f"UDP port {wanted.dstport} is in use, perhaps by {', '.join(others) or 'a program'}",
+            f"VNI {vni}, UDP port {wanted.dstport}",
+            f"it is in use, perhaps by {', '.join(others) or 'a program'}",
             "give another --dstport, here and at the remotes, or delete that device",
         ) from error
     session.executor.done.append(f"make VXLAN device {name}")
