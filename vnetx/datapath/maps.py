@@ -525,13 +525,15 @@ class SwitchMaps:
         _bpf.map_update(self.fds["vteps"], vtep, key)
 
     def delete_vtep(self, index: int) -> None:
-        """Frees the slot of a VTEP."""
+        """Frees the slot of a VTEP; the number of one that was learned is for the next one."""
         key = _U32.pack(index)
         raw = _bpf.map_lookup(self.fds["vtep_of"], key, _SIZES["vtep_of"][1])
         if raw and _bpf.map_lookup(self.fds["vteps"], raw, 4) == key:
             _bpf.map_delete(self.fds["vteps"], raw)
         _bpf.map_delete(self.fds["vtep_of"], key)
         self.reset_port(index)
+        if raw and index >= self.meta()["max_ports"]:
+            _bpf.map_update(self.fds["vteps_free"], b"", key)
 
     def vxlan_devices(self) -> dict[int, int]:
         """Index of the slot of each device that encapsulates for this switch, by ifindex."""
@@ -542,7 +544,8 @@ class SwitchMaps:
         return found
 
     def offer_vteps(self) -> None:
-        """Puts numbers aside for the VTEPs that the data plane learns of: all that are free."""
+        """Puts numbers aside for the VTEPs that the data plane learns of: all that are free, and
+        while it learns of none."""
         first, taken = self.meta()["max_ports"], self.vteps()
         free = set(range(first, first + _abi.VTEPS_LEARNED)) - taken.keys()
         _bpf.map_refill(self.fds["vteps_free"], map(_U32.pack, sorted(free)), _U32.size)

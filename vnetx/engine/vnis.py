@@ -163,6 +163,7 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
         link = session.links.by_index(ifindex)
         if link and link.alias == alias:
             if mtu < link.mtu:
+                session.if_it_fails(session.links.set_mtu, link.ifindex, link.mtu)
                 session.links.set_mtu(link.ifindex, mtu)
             return index, link
     if not devices:
@@ -234,7 +235,6 @@ def make_vtep(session: Session, maps: SwitchMaps, link: Link, remote: str) -> in
                 return index
             Fdb(maps).forget_port(index)
             maps.delete_vtep(index)
-            maps.offer_vteps()
     index = free_index(maps.slots(), first, f"VTEP {remote}")
     maps.reset_port(index)
     _widen(maps, index)
