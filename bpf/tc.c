@@ -138,6 +138,8 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 	const __u32 *vid;
 	__u32 vni;
 
+	/* One register, or it is found out again where it is used, and Linux 6.1 loses track. */
+	asm volatile("" : "+r"(in));
 	if (unlikely(!sw || !in || vxlan_from(ctx, &vtep, &vni)))
 		return CTX_PASS;
 	vid = map_lookup(VNETX_MAP(VNI_VLANS), &vni);
@@ -159,6 +161,7 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 		frame.notice = VNETX_VTEPS_FULL;
 	}
 	in = port_get(frame.in);
+	asm volatile("" : "+r"(in));
 	if (unlikely(!in))
 		return CTX_DROP;
 	return tc_decide(ctx, sw, in, &frame, HOOK_INGRESS);

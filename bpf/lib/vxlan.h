@@ -90,13 +90,12 @@ static __always_inline int vxlan_from(ctx_t *ctx, struct vnetx_vtep *vtep, __u32
 static __always_inline __u32 vtep_learn(const struct vnetx_vtep *vtep,
 					const struct vnetx_port *device)
 {
-	const struct vnetx_port port = *device; /* Linux 6.1 takes no map's value for another's */
 	const __u32 *known;
 	__u32 index;
 
 	if (bpf_map_pop_elem(VNETX_MAP(VTEPS_FREE), &index))
 		return 0;
-	if (bpf_map_update_elem(VNETX_MAP(PORTS), &index, (void *)&port, BPF_ANY) ||
+	if (bpf_map_update_elem(VNETX_MAP(PORTS), &index, (void *)device, BPF_ANY) ||
 	    bpf_map_update_elem(VNETX_MAP(VTEP_OF), &index, (void *)vtep, BPF_ANY) ||
 	    map_insert(VNETX_MAP(VTEPS), vtep, &index)) {
 		bpf_map_push_elem(VNETX_MAP(VTEPS_FREE), &index, 0);
