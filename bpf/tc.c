@@ -21,6 +21,8 @@
 #include "lib/flow.h"
 #include "lib/egress.h"
 #include "lib/vxlan.h"
+#include "lib/outer.h"
+#include "lib/vxlan_out.h"
 #include "lib/send.h"
 #include "lib/flood_rule.h"
 #include "lib/flood_cb.h"
@@ -83,7 +85,11 @@ static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 {
 	const struct vnetx_switch *sw = switch_get();
 	const struct vnetx_port *in = port_get(index);
-	struct frame frame = { .in = index, .epoch = epoch_now() };
+	struct frame frame = {
+		.in = index,
+		.device = egress_device(ctx, hook),
+		.epoch = epoch_now(),
+	};
 
 	if (unlikely(!sw || !in))
 		return CTX_PASS;
@@ -130,7 +136,7 @@ int vnetx_tc_egress(struct __sk_buff *ctx)
 int vnetx_vxlan(struct __sk_buff *ctx)
 {
 	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .epoch = epoch_now(), .from_vtep = 1, .vid_by_content = 1 };
+	struct frame frame = { .epoch = epoch_now(), .from_vtep = 1 };
 	struct vnetx_vtep vtep = { .ifindex = ctx_ifindex(ctx) };
 	const __u32 device = port_of(vtep.ifindex);
 	const struct vnetx_port *in = port_get(device);
@@ -153,6 +159,8 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 		stats_reason(device, VNETX_VNI_UNKNOWN, ctx_frames(ctx));
 		return CTX_DROP;
 	}
+	frame.device = VNETX_FLOW_ENCAPSULATED | vni;
+	frame.lone = ctx_is_gso(ctx) || ctx_tag_beside(ctx);
 	frame.unlearned = !(known->flags & VNETX_VNI_LEARNING);
 	frame.in = vtep_of(&vtep, in);
 	if (unlikely(!frame.in)) {
@@ -165,6 +173,31 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 	if (unlikely(!in))
 		return CTX_DROP;
 	return tc_decide(ctx, sw, in, &frame, HOOK_INGRESS);
+}
+
+/* A device of the underlay: what is of a known flow need not go by the stack. */
+int vnetx_underlay(struct __sk_buff *ctx)
+{
+	struct vnetx_flow *flow;
+
+	if (ctx->pkt_type != PACKET_HOST)
+		return CTX_PASS;
+	flow = outer_flow(ctx, ctx_len(ctx));
+	if (!flow)
+		return CTX_PASS;
+	if (unlikely(ctx_is_gso(ctx))) {
+		/* Only the kernel can take this one apart, and nothing may overtake it on its way. */
+		flow->epoch = 0;
+		return CTX_PASS;
+	}
+	if (ctx_decapsulate(ctx, OUTER_LEN))
+		return CTX_PASS;
+	return tc_flow(ctx, flow, ctx_len(ctx), 0);
+}
+
+int vnetx_vxlan_out(struct __sk_buff *ctx)
+{
+	return vxlan_out(ctx);
 }
 
 int vnetx_flood(struct __sk_buff *ctx)

@@ -106,6 +106,8 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_MAPPING
         VNETX_PORT_VTEP
         VNETX_TAIL_FLOOD_VTEPS
+        VNETX_TAIL_VXLAN_OUT
+        VNETX_OUTERS
         VNETX_VTEPS_LEARNED
         VNETX_VNI_REMOTES_MAX
         VNETX_VNI_MAX
@@ -147,10 +149,12 @@ cdef extern from "vnetx/abi.h":
     uint32_t VNETX_ENTRIES_REASONS
     uint32_t VNETX_ENTRIES_FLOWS
     uint32_t VNETX_ENTRIES_SLOTS
+    uint32_t VNETX_ENTRIES_OUTERS
 
 ABI_VERSION = VNETX_ABI_VERSION
 MAX_PORTS = VNETX_MAX_PORTS
 FLOWS = VNETX_FLOWS
+OUTERS = VNETX_OUTERS
 VIDS = VNETX_VIDS
 VLAN_RULES_MAX = VNETX_VLAN_RULES_MAX
 NETNS_LEN = VNETX_NETNS_LEN
@@ -167,7 +171,8 @@ TOS_INHERIT = VNETX_TOS_INHERIT
 
 ENTRIES = {VNETX_ENTRIES_FDB: "fdb", VNETX_ENTRIES_PORTS: "ports",
            VNETX_ENTRIES_CLOCK: "clock", VNETX_ENTRIES_REASONS: "reasons",
-           VNETX_ENTRIES_FLOWS: "flows", VNETX_ENTRIES_SLOTS: "slots"}
+           VNETX_ENTRIES_FLOWS: "flows", VNETX_ENTRIES_SLOTS: "slots",
+           VNETX_ENTRIES_OUTERS: "outers"}
 
 MAPS = [{"id": map_rows[i].id, "name": map_rows[i].name.decode(), "type": map_rows[i].type,
          "key_size": map_rows[i].key_size, "value_size": map_rows[i].value_size,
@@ -180,7 +185,7 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
             for i in range(PROGRAM_ROWS)]
 
 TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
-         VNETX_TAIL_FLOOD_VTEPS: "flood_vteps"}
+         VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
 REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
@@ -249,6 +254,8 @@ ctypedef fused record:
     vnetx_vni
     vnetx_vni_remotes
     vnetx_vtep
+    vnetx_outer
+    vnetx_underlay
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -551,7 +558,8 @@ def unpack_vni(bytes raw):
 
 
 def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), int device=0,
-             int dstport=0, int ttl=0, int tos=0, uint32_t underlay=0):
+             int dstport=0, int ttl=0, int tos=0, int ttl_default=0,
+             uint32_t underlay=0):
     cdef vnetx_vni value
     memset(&value, 0, sizeof(value))
     if len(local) != 16:
@@ -563,6 +571,7 @@ def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), i
     value.dstport = dstport
     value.ttl = ttl
     value.tos = tos
+    value.ttl_default = ttl_default
     value.underlay = underlay
     return dump(&value)
 
@@ -592,6 +601,20 @@ def unpack_vtep(bytes raw):
     cdef vnetx_vtep value
     load(&value, raw)
     return bytes(value.address[:16]), value.ifindex
+
+
+def unpack_underlay(bytes raw):
+    cdef vnetx_underlay value
+    load(&value, raw)
+    return value
+
+
+def pack_underlay(uint32_t flags=0, uint32_t hook=0):
+    cdef vnetx_underlay value
+    memset(&value, 0, sizeof(value))
+    value.flags = flags
+    value.hook = hook
+    return dump(&value)
 
 
 def unpack_undo(bytes raw):

@@ -101,6 +101,7 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t dstport
         uint8_t ttl
         uint8_t tos
+        uint8_t ttl_default
         uint32_t underlay
 
     struct vnetx_vni_remotes:
@@ -109,6 +110,16 @@ cdef extern from "vnetx/abi.h" nogil:
     struct vnetx_vtep:
         uint8_t address[16]
         uint32_t ifindex
+
+    struct vnetx_outer:
+        uint32_t hash
+        uint32_t ifindex
+        uint16_t out
+        uint16_t vid
+
+    struct vnetx_underlay:
+        uint32_t flags
+        uint32_t hook
 
     struct vnetx_interface:
         uint32_t ifindex

@@ -205,4 +205,63 @@ static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
 	return ctx_pop_foreign(ctx) ? -ENOMEM : ctx_push_foreign_gso(ctx, tpid, tci);
 }
 
+/* Linux 6.3; what the kernel takes the frame for afterwards. */
+#define CTX_DECAP_L3_IPV6 (1ULL << 8)
+
+/* Is there an IP packet in the frame, and no tag? */
+static __always_inline int ctx_carries_ip(const ctx_t *ctx)
+{
+	return !ctx->vlan_present && (ctx->protocol == __constant_htons(ETH_P_IP) ||
+				      ctx->protocol == __constant_htons(ETH_P_IPV6));
+}
+
+/*
+ * Makes room for @room bytes of outer headers, IPv4 and UDP, before the frame, and writes
+ * @len bytes at the beginning: these, and the inner Ethernet header once more, since the
+ * kernel moves what is before the packet.  1 where nothing was changed, negative where the
+ * frame is spoilt.
+ */
+static __always_inline int ctx_encapsulate(ctx_t *ctx, const void *headers, __u32 room, __u32 len)
+{
+	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
+			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
+			    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN);
+
+	if (bpf_skb_adjust_room(ctx, room, BPF_ADJ_ROOM_MAC, flags))
+		return 1;
+	return bpf_skb_store_bytes(ctx, 0, headers, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Addresses and type. */
+struct ctx_ethernet {
+	__u32 addresses[3];
+	__be16 proto;
+};
+
+/*
+ * Takes @room bytes of outer headers off a frame that carries an IP packet.  Negative where
+ * it is as it was, and the kernel has to do it.
+ */
+static __always_inline int ctx_decapsulate(ctx_t *ctx, __u32 room)
+{
+	const struct ctx_ethernet *from = ctx_data(ctx) + room;
+	struct ctx_ethernet inner = {};
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	if ((const void *)from + ETH_HLEN > ctx_data_end(ctx))
+		return -EINVAL;
+	inner.addresses[0] = from->addresses[0];
+	inner.addresses[1] = from->addresses[1];
+	inner.addresses[2] = from->addresses[2];
+	inner.proto = from->proto;
+	if (inner.proto == __constant_htons(ETH_P_IPV6))
+		flags |= CTX_DECAP_L3_IPV6;
+	else if (inner.proto != __constant_htons(ETH_P_IP))
+		return -EINVAL;
+	if (bpf_skb_adjust_room(ctx, -(__s32)room, BPF_ADJ_ROOM_MAC, flags))
+		return -EINVAL;
+	bpf_skb_store_bytes(ctx, 0, &inner, ETH_HLEN, BPF_F_RECOMPUTE_CSUM);
+	return 0;
+}
+
 #endif

@@ -79,7 +79,7 @@ static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct 
 						       const struct frame *frame, enum hook hook)
 {
 	struct vnetx_flow flow = {
-		.device = egress_device(ctx, hook),
+		.device = frame->device,
 		.in = frame->in,
 		.out = frame->out,
 		.out_ifindex = out->ifindex,

@@ -24,6 +24,19 @@ static __always_inline struct vnetx_flow *flow_place(const __u32 *addresses, __u
 	return map_lookup(VNETX_MAP(FLOWS), &place);
 }
 
+/* The flow between these addresses in a frame, NULL where it has to be decided on. */
+static __always_inline struct vnetx_flow *flow_at(const __u32 *addresses, __u32 device, __u32 tag)
+{
+	struct vnetx_flow *flow = flow_place(addresses, device, tag);
+
+	if (!flow || flow->device != device || flow->tag != tag ||
+	    flow->addresses[0] != addresses[0] || flow->addresses[1] != addresses[1] ||
+	    flow->addresses[2] != addresses[2] || flow->epoch != epoch_now() ||
+	    bpf_jiffies64() - flow->decided >= VNETX_FLOW_TICKS)
+		return NULL;
+	return flow;
+}
+
 /*
  * The flow of the frame that is at this hook of @device, NULL if it has to be
  * decided on, and the TCI of its tag.
@@ -32,20 +45,13 @@ static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 devi
 							  __u16 *tci)
 {
 	const __u32 *addresses = ctx_data(ctx);
-	const struct vnetx_flow *flow;
 	struct tag tag;
 
 	if ((const void *)addresses + ETH_HLEN > ctx_data_end(ctx) || len < FLOW_MIN_LEN ||
 	    !tag_read(ctx, (const void *)addresses, &tag))
 		return NULL;
 	*tci = tag.tci;
-	flow = flow_place(addresses, device, tag.key);
-	if (!flow || flow->device != device || flow->tag != tag.key ||
-	    flow->addresses[0] != addresses[0] || flow->addresses[1] != addresses[1] ||
-	    flow->addresses[2] != addresses[2] || flow->epoch != epoch_now() ||
-	    bpf_jiffies64() - flow->decided >= VNETX_FLOW_TICKS)
-		return NULL;
-	return flow;
+	return flow_at(addresses, device, tag.key);
 }
 
 /* Keeps what was decided on @frame, if that holds for as long as flows are kept. */
@@ -54,7 +60,7 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	const __u32 *addresses = ctx_data(ctx);
 	struct vnetx_flow *flow;
 
-	if (frame->notice || frame->vid_by_content || frame->until < frame->now + VNETX_FLOW_NS ||
+	if (frame->notice || frame->lone || frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
 	flow = flow_place(addresses, new->device, new->tag);

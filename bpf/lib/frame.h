@@ -15,6 +15,8 @@ struct frame {
 	/* Its ingress port, by index, and where it is to go. */
 	__u32 in;
 	__u32 out;
+	/* What its flow has in vnetx_flow.device. */
+	__u32 device;
 	/* A VLAN tag stands in the data. */
 	__u32 tagged;
 	/* The outer tag, and whether the port that it came by heeds it. */
@@ -22,8 +24,8 @@ struct frame {
 	__u32 counts;
 	/* Its VLAN, 0 in a switch without. */
 	__u32 vid;
-	/* That was told by more than addresses and tag: it holds for no other frame. */
-	__u32 vid_by_content;
+	/* What is decided on it holds for no other frame. */
+	__u32 lone;
 	/* It came encapsulated, and @vid is that of its VNI. */
 	__u32 from_vtep;
 	/* Nothing is learned from it. */

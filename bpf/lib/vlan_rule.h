@@ -116,7 +116,7 @@ static __always_inline __u32 vlan_of_untagged(ctx_t *ctx, const struct vnetx_swi
 	if (sw->vlan_rules & VLAN_RULE(MAC))
 		vid = vlan_rule_mac(frame);
 	if (!vid && sw->vlan_rules & VLAN_RULES_BY_CONTENT) {
-		frame->vid_by_content = 1;
+		frame->lone = 1;
 		vid = vlan_rule_content(ctx, sw->vlan_rules, frame);
 	}
 	return vid ? vid : in->pvid;

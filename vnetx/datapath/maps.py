@@ -31,7 +31,7 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 #: verifier takes longer than all else that an attach does.
 CORE_PROGRAMS = ("tc_ingress", "flood")
 #: For switches with VNIs.
-VXLAN_PROGRAMS = ("vxlan", "flood_vteps")
+VXLAN_PROGRAMS = ("vxlan", "vxlan_out", "flood_vteps", "underlay")
 #: The program of each mode of XDP.
 XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
 
@@ -51,6 +51,7 @@ def entries_of(row: dict[str, Any], fdb_size: int, max_ports: int) -> int:
         "clock": 2 * fdb_size,
         "reasons": max_ports * len(_abi.REASONS),
         "flows": _abi.FLOWS * _possible_cpus(),
+        "outers": _abi.OUTERS * _possible_cpus(),
     }
     symbol = _abi.ENTRIES.get(row["entries"])
     return sized[symbol] if symbol else int(row["entries"])
@@ -214,7 +215,7 @@ class SwitchMaps:
             os.close(fd)
 
     def link_path(self, ifindex: int, hook: str) -> Path:
-        """Where the link of a device is pinned; `hook` is xdp, ingress or egress."""
+        """Where the link of a device is pinned; `hook` is xdp, ingress, egress or underlay."""
         return self.directory / "links" / f"{ifindex}-{hook}"
 
     def links(self) -> dict[tuple[int, str], Path]:
@@ -549,6 +550,17 @@ class SwitchMaps:
         first, taken = self.meta()["max_ports"], self.vteps()
         free = set(range(first, first + _abi.VTEPS_LEARNED)) - taken.keys()
         _bpf.map_refill(self.fds["vteps_free"], map(_U32.pack, sorted(free)), _U32.size)
+
+    def underlays(self) -> dict[int, dict[str, int]]:
+        """``struct vnetx_underlay`` of the devices on which packets of VTEPs are taken, by ifindex."""
+        items = _bpf.map_items(self.fds["underlays"], *_SIZES["underlays"])
+        return {_U32.unpack(key)[0]: _abi.unpack_underlay(raw) for key, raw in items}
+
+    def set_underlay(self, ifindex: int, **values: int) -> None:
+        _bpf.map_update(self.fds["underlays"], _U32.pack(ifindex), _abi.pack_underlay(**values))
+
+    def delete_underlay(self, ifindex: int) -> None:
+        _bpf.map_delete(self.fds["underlays"], _U32.pack(ifindex))
 
     # ------------------------------------------------------------ devices
 

@@ -209,6 +209,23 @@ class Executor:
                 path = maps.link_path(ifindex, "ingress")
                 self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
 
+    def attach_underlay(self, switch: str, ifindex: int, *, clsact: bool) -> None:
+        """Has a switch take packets of VTEPs on a device that is no port."""
+        maps = self.maps(switch)
+        with maps.program("underlay") as program:
+            if clsact:
+                self._links.add_clsact(ifindex)
+                self._links.add_tc_filter(ifindex, "ingress", program, "vnetx_underlay")
+            else:
+                path = maps.link_path(ifindex, "underlay")
+                self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
+
+    def detach_underlay(self, switch: str, ifindex: int, *, clsact: bool) -> None:
+        if clsact:
+            self._links.delete_tc_filter(ifindex, "ingress")
+        else:
+            _remove_link(self.maps(switch).link_path(ifindex, "underlay"))
+
     def detach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
         if clsact:
             self._links.delete_tc_filter(ifindex, hook)

@@ -12,6 +12,7 @@ from vnetx import _abi, _bpf
 from vnetx.device import Link
 from vnetx.engine.execute import NoNativeXdp
 from vnetx.engine.session import Session, observe
+from vnetx.engine.underlays import leave_underlay
 from vnetx.errors import VnetxError
 from vnetx.model import (
     PortSettings,
@@ -177,6 +178,7 @@ def attach_port(
         shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=unconfirmed and is_new,
     )
+    leave_underlay(session, link)
     session.if_it_fails(_return_to, session, switch, before, link.ifindex)
     _try_hooks(session, switch, link, desired, seen, force)
 

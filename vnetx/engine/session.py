@@ -56,11 +56,19 @@ class Session:
         self._by_name: dict[str, Link] | None = None
         self._by_index: dict[int, Link] = {}
         self._journal: list[Callable[[], object]] = []
+        self._last: dict[object, Callable[[], object]] = {}
 
     def maps(self, switch: str) -> SwitchMaps:
         return self.executor.maps(switch)
 
+    def when_done(self, action: Callable[..., object], *args: Any) -> None:
+        """Notes what is to be done once after all changes, however often they ask for it."""
+        self._last[action, args[1:]] = functools.partial(action, *args)
+
     def result(self) -> Result:
+        """Completes the command, and tells what came of it."""
+        while self._last:
+            self._last.pop(next(iter(self._last)))()
         return Result([*self.messages, *self.executor.messages], self.executor.done)
 
     # ------------------------------------------------------------ taking back

@@ -201,6 +201,8 @@ def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
     port = maps.port(maps.index_of(ifindex))
     if port is not None and port["flags"] & _abi.PORT_FLAGS["vtep"]:
         return "vxlan"
+    if hook == "underlay":
+        return hook
     if hook != "xdp":
         return f"tc_{hook}"
     generic = port is not None and port["hook"] == _abi.HOOKS["xdp-generic"]
@@ -212,7 +214,7 @@ def _reload(session: Session, name: str) -> None:
     maps = session.maps(name)
     maps.load_programs(session.executor.build, maps.programs())
     for (ifindex, hook), path in maps.links().items():
-        if hook in ("xdp", "ingress", "egress"):
+        if hook in ("xdp", "ingress", "egress", "underlay"):
             program = _program_of(maps, ifindex, hook)
             with contextlib.suppress(OSError), maps.program(program) as fd:
                 link = _bpf.obj_get(str(path))
@@ -227,6 +229,8 @@ def _reload(session: Session, name: str) -> None:
         for ifindex in maps.vxlan_devices():
             with maps.program("vxlan") as fd:
                 session.links.add_tc_filter(ifindex, "ingress", fd, "vnetx_vxlan")
+        for ifindex in maps.underlays():
+            session.executor.attach_underlay(name, ifindex, clsact=True)
     maps.set_meta(build=session.executor.build.key)
     session.executor.done.append(f"replace the programs of {name}")
 
@@ -386,6 +390,7 @@ def discard_damaged(session: Session, name: str) -> None:
         for other in session.names():
             with contextlib.suppress(VnetxError):  # damaged as well
                 others.update(session.maps(other).undo())
+                others.update(session.maps(other).underlays())
         for link in session.links.all().values():
             if link.ifindex not in others:
                 session.links.delete_tc(link.ifindex)

@@ -19,6 +19,7 @@ from vnetx.datapath.maps import VXLAN_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.ports import free_index
 from vnetx.engine.session import Session
+from vnetx.engine.underlays import collect_underlays, settle_underlays
 from vnetx.errors import VnetxError
 from vnetx.model import PortSettings, Vni, changed, pack_address
 from vnetx.plan import PortDesired, port_values
@@ -81,6 +82,7 @@ def check_vni(session: Session, switch: str, vni: int, wanted: Vni, *, planned: 
 def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     """Makes a VNI, or one that is there what `wanted` says."""
     executor = session.executor
+    session.when_done(settle_underlays, session, switch)
     before = vnis_of(session.maps(switch)).get(vni) if switch in session.names() else None
     if before == wanted:
         return
@@ -112,6 +114,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
         dstport=wanted.dstport,
         ttl=wanted.ttl,
         tos=wanted.tos,
+        ttl_default=session.links.default_ttl(),
         underlay=underlay.ifindex if underlay else 0,
     )
     if old and old["vid"] != wanted.vid:
@@ -198,6 +201,10 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
             f"it is in use, perhaps by {', '.join(others) or 'a program'}",
             "give another --dstport, here and at the remotes, or delete that device",
         ) from error
+    if not session.links.let_forward(name):
+        session.messages.append(
+            f"VNI {vni}: /proc/sys is read-only; the kernel writes all outer headers, which is slower"
+        )
     session.executor.done.append(f"make VXLAN device {name}")
     return index, link
 
@@ -277,6 +284,7 @@ def remove_vni(session: Session, switch: str, vni: int) -> None:
         if session.executor.rehearsing:
             return
         before = vnis_of(maps)[vni]
+        settle_underlays(session, switch, without=vni)
         session.if_it_fails(set_vni, session, switch, vni, before)
         maps.delete_vni(vni)
         _leave_vlan(maps, record["vid"])
@@ -340,6 +348,7 @@ def collect_vnis(session: Session, switch: str) -> None:
             remove_vni(session, switch, vni)
     for vid in maps.stale_vnis():  # likewise
         _leave_vlan(maps, vid)
+    collect_underlays(session, switch)
     drop_unused(session, switch)
     for link in _orphans(session, switch):
         session.links.delete(link.ifindex)

@@ -176,6 +176,22 @@ class Links:
         self._ipr.link("set", index=ifindex, ifalias=alias)
         self._ipr.link("set", index=ifindex, state="up")
 
+    @staticmethod
+    def let_forward(name: str) -> bool:
+        """Has the kernel answer programs of a device that ask where IPv4 packets lead
+        (bpf_ipv4_fib_lookup: only of devices that forward); returns whether it will."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/forwarding").write_text("1\n")
+            return True
+        return False
+
+    @staticmethod
+    def default_ttl() -> int:
+        """TTL of the IPv4 packets of this namespace's host, 64 where nobody can ask."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path("/proc/sys/net/ipv4/ip_default_ttl").read_text())
+        return 64
+
     @_as_os_error()
     def set_mtu(self, ifindex: int, mtu: int) -> None:
         self._ipr.link("set", index=ifindex, mtu=mtu)

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 4
+#define VNETX_ABI_VERSION 5
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -101,6 +101,8 @@ enum vnetx_map_id {
 	VNETX_MAP_VTEPS,
 	VNETX_MAP_VTEP_OF,
 	VNETX_MAP_VTEPS_FREE,
+	VNETX_MAP_OUTERS,
+	VNETX_MAP_UNDERLAYS,
 };
 
 /* Slots of the program array. */
@@ -108,6 +110,7 @@ enum vnetx_tail {
 	VNETX_TAIL_FLOOD,
 	VNETX_TAIL_FLOOD_VLAN,
 	VNETX_TAIL_FLOOD_VTEPS,
+	VNETX_TAIL_VXLAN_OUT,
 	VNETX_TAIL_MAX,
 };
 
@@ -278,6 +281,9 @@ enum vnetx_flow_how {
 
 /* In vnetx_flow.device: seen by the TC egress hook of the device. */
 #define VNETX_FLOW_SENT 0x80000000u
+
+/* In place of a device: it came encapsulated, with the VNI that stands below. */
+#define VNETX_FLOW_ENCAPSULATED 0x40000000u
 
 /*
  * What was decided on frames of known unicast from one address to another that
@@ -567,7 +573,9 @@ struct vnetx_vni {
 	/* TTL of outer packets, 0 for the kernel's; TOS, of which ECN is the inner packet's. */
 	__u8 ttl;
 	__u8 tos;
-	__u16 pad16;
+	/* What the kernel's TTL was when the VNI was set. */
+	__u8 ttl_default;
+	__u8 pad8;
 	/* The underlay's device that was named, or 0. */
 	__u32 underlay;
 	__u32 pad[7];
@@ -590,6 +598,50 @@ struct vnetx_vtep {
 };
 _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 
+/* Outer headers that each CPU remembers, a power of two. */
+#define VNETX_OUTERS 1024
+
+/*
+ * The outer headers of a flow of inner packets, and the device that they lead to, as the
+ * kernel's routes and neighbours had it.  Holds for as long as a vnetx_flow.
+ */
+struct vnetx_outer {
+	__u64 epoch;
+	/* In ticks (jiffies). */
+	__u64 decided;
+	/* Of the inner packets' headers. */
+	__u32 hash;
+	__u32 ifindex;
+	__u16 out;
+	__u16 vid;
+	/* Destination and source of the outer frame. */
+	__u8 addresses[2 * VNETX_ALEN];
+	/* In network byte order, as everything below. */
+	__u32 saddr;
+	__u32 daddr;
+	/* VXLAN's second word. */
+	__u32 vni;
+	__u16 dport;
+	__u16 frag_off;
+	__u8 ttl;
+	/* As vnetx_vni.tos. */
+	__u8 tos;
+	__u16 flags;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_outer) == 64, "vnetx_outer");
+
+/*
+ * A device of the underlay on which a program takes packets of VTEPs before the stack
+ * does: what has to be given back (enum vnetx_undo_flags).  Key: ifindex.
+ */
+struct vnetx_underlay {
+	__u32 flags;
+	/* enum vnetx_hook: what is attached. */
+	__u32 hook;
+};
+_Static_assert(sizeof(struct vnetx_underlay) == 8, "vnetx_underlay");
+
 /*
  * The maps: X(ID, pinned name, type, key, value, entries, flags).
  * Entries are a number, or one of the switch's own sizes.
@@ -601,6 +653,7 @@ _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 #define VNETX_ENTRIES_FLOWS 0xfffffff4u
 /* Ports, and behind them the VTEPs that are learned. */
 #define VNETX_ENTRIES_SLOTS 0xfffffff5u
+#define VNETX_ENTRIES_OUTERS 0xfffffff6u
 
 #define VNETX_MAPS(X)                                                                              \
 	X(SWITCH, "switch", ARRAY, __u32, struct vnetx_switch, 1, 0)                               \
@@ -639,7 +692,10 @@ _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 	X(VTEPS, "vteps", HASH, struct vnetx_vtep, __u32, VNETX_ENTRIES_SLOTS, BPF_F_NO_PREALLOC)  \
 	X(VTEP_OF, "vtep_of", HASH, __u32, struct vnetx_vtep, VNETX_ENTRIES_SLOTS,                 \
 	  BPF_F_NO_PREALLOC)                                                                       \
-	X(VTEPS_FREE, "vteps_free", QUEUE, void, __u32, VNETX_VTEPS_LEARNED, 0)
+	X(VTEPS_FREE, "vteps_free", QUEUE, void, __u32, VNETX_VTEPS_LEARNED, 0)                    \
+	X(OUTERS, "outers", ARRAY, __u32, struct vnetx_outer, VNETX_ENTRIES_OUTERS, 0)             \
+	X(UNDERLAYS, "underlays", HASH, __u32, struct vnetx_underlay, VNETX_ENTRIES_PORTS,         \
+	  BPF_F_NO_PREALLOC)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
@@ -655,6 +711,8 @@ _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 	X(vnetx_flood_vlan, "flood_vlan", SCHED_CLS, 0, 0)                                         \
 	X(vnetx_flood_vteps, "flood_vteps", SCHED_CLS, 0, 0)                                       \
 	X(vnetx_vxlan, "vxlan", SCHED_CLS, 0, 0)                                                   \
+	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
+	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
 	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
 

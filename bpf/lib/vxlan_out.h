@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * TC's way out to a VTEP: the outer headers are written here where that is known to be
+ * right (outer.h), and by the kernel's vxlan device where it is not.
+ */
+#ifndef VNETX_VXLAN_OUT_H
+#define VNETX_VXLAN_OUT_H
+
+/* What the program that decided hands over in skb->cb. */
+enum vxlan_cb {
+	/* Index of the VTEP, and above VXLAN_CB_VID_SHIFT the VLAN. */
+	VXLAN_CB_OUT,
+};
+
+#define VXLAN_CB(ctx, word) (*(volatile __u32 *)&(ctx)->cb[VXLAN_CB_##word])
+#define VXLAN_CB_VID_SHIFT 16
+
+/* Returns only where the program is not there. */
+static __always_inline void vxlan_out_start(ctx_t *ctx, __u32 out, __u32 vid)
+{
+	VXLAN_CB(ctx, OUT) = out | vid << VXLAN_CB_VID_SHIFT;
+	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_VXLAN_OUT);
+}
+
+/*
+ * What the kernel says of a packet from @from to @to, which a host forwards that has the
+ * vxlan device as its inside: so that device alone has to be one that forwards.
+ */
+static __always_inline int vxlan_route(ctx_t *ctx, const struct vnetx_vni *vni, __be32 from,
+				       __be32 to, __be16 sport, struct bpf_fib_lookup *fib)
+{
+	fib->family = OUTER_AF_INET;
+	fib->l4_protocol = OUTER_UDP;
+	fib->sport = sport;
+	fib->dport = __constant_htons(vni->dstport);
+	fib->ipv4_src = from;
+	fib->ipv4_dst = to;
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+/*
+ * Asks where packets of a flow to the VTEP @out go, through @device.  What is larger than
+ * that takes or the way has room for, what another device adds headers to, and what has no
+ * neighbour yet, is the kernel's.
+ */
+static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u32 hash, __u32 out,
+				      __u32 vid, __u32 device)
+{
+	const __u64 epoch = epoch_now();
+	const struct vnetx_vtep *vtep = map_lookup(VNETX_MAP(VTEP_OF), &out);
+	const struct vnetx_vni *vni = vni_of(vid);
+	struct bpf_fib_lookup fib = { .ifindex = device };
+	const __u32 *to, *from;
+	__u32 mtu = 0;
+
+	outer->ifindex = 0;
+	if (!vtep || !vni)
+		return;
+	to = (const void *)vtep->address;
+	from = (const void *)vni->local;
+	if (to[2] != VTEP_IPV4_MAPPED || bpf_check_mtu(ctx, device, &mtu, 0, 0) < 0)
+		return;
+	/* From an address that this host has lost, the kernel sends nothing. */
+	if (vxlan_route(ctx, vni, to[3], from[3], 0, &fib) != BPF_FIB_LKUP_RET_NOT_FWDED)
+		return;
+	__builtin_memset(&fib, 0, sizeof(fib));
+	fib.ifindex = device;
+	fib.tot_len = mtu + OUTER_LEN;
+	fib.tos = vni->tos & (__u8)~OUTER_ECN_MASK;
+	if (mtu + OUTER_LEN > 0xffff ||
+	    vxlan_route(ctx, vni, from[3], to[3], outer_sport(hash), &fib) ||
+	    fib.ifindex == device)
+		return;
+	outer->epoch = epoch;
+	outer->decided = bpf_jiffies64();
+	outer->hash = hash;
+	outer->out = out;
+	outer->vid = vid;
+	__builtin_memcpy(outer->addresses, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(outer->addresses + ETH_ALEN, fib.smac, ETH_ALEN);
+	outer->saddr = from[3];
+	outer->daddr = to[3];
+	outer->vni = __constant_htonl(vni->vni << 8);
+	outer->dport = __constant_htons(vni->dstport);
+	outer->frag_off = vni->flags & VNETX_VNI_DF ? __constant_htons(OUTER_DF) : 0;
+	outer->ttl = vni->ttl ? vni->ttl : vni->ttl_default;
+	outer->tos = vni->tos;
+	outer->ifindex = fib.ifindex;
+}
+
+/*
+ * Puts the headers around the frame, in @len bytes.  1 where the frame is as it was and the
+ * kernel has to do it, negative where it is lost.
+ */
+static __always_inline int vxlan_push(ctx_t *ctx, const struct vnetx_outer *outer, __u32 hash,
+				      __u32 len)
+{
+	const void *data = ctx_data(ctx);
+	struct outer_headers to;
+
+	if (data + ETH_HLEN + 2 > ctx_data_end(ctx))
+		return 1;
+	to = outer_headers_of(outer, hash, len,
+			      outer_tos_of(data + ETH_HLEN, ((const struct ethhdr *)data)->h_proto));
+	to.inner_addresses[0] = ((const __u32 *)data)[0];
+	to.inner_addresses[1] = ((const __u32 *)data)[1];
+	to.inner_addresses[2] = ((const __u32 *)data)[2];
+	to.inner_proto = ((const struct ethhdr *)data)->h_proto;
+	return ctx_encapsulate(ctx, to.addresses, OUTER_LEN, OUTER_WITH_INNER);
+}
+
+static __always_inline int vxlan_out(ctx_t *ctx)
+{
+	const __u32 out = VXLAN_CB(ctx, OUT) & 0xffff;
+	const __u32 vid = VXLAN_CB(ctx, OUT) >> VXLAN_CB_VID_SHIFT;
+	const __u32 len = ctx_len(ctx), count = ctx_frames(ctx);
+	const __u32 hash = bpf_get_hash_recalc(ctx);
+	const struct vnetx_port *port = port_get(out);
+	struct vnetx_outer *outer;
+	__u32 to;
+	int left = 1;
+
+	if (unlikely(!port)) {
+		stats_reason(out, VNETX_EGRESS_GONE, count);
+		return CTX_DROP;
+	}
+	to = port->ifindex;
+	if (likely(hash && ctx_carries_ip(ctx) && outer_can_say(len))) {
+		outer = outer_place(hash);
+		if (outer && likely(outer_holds(outer, hash, out, vid))) {
+			left = vxlan_push(ctx, outer, hash, len);
+			to = left > 0 ? to : outer->ifindex;
+		} else if (outer) {
+			vxlan_ask(ctx, outer, hash, out, vid, to);
+		}
+	}
+	if (unlikely(left) && (left < 0 || vxlan_to(ctx, vid, out))) {
+		stats_reason(out, left < 0 ? VNETX_NO_MEMORY : VNETX_EGRESS_GONE, count);
+		return CTX_DROP;
+	}
+	stats_tx(out, count, len);
+	stats_vlan_tx(vid, count, len);
+	ctx->tc_index = 0;
+	return bpf_redirect(to, 0);
+}
+
+#endif
