@@ -107,6 +107,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_VTEP
         VNETX_TAIL_FLOOD_VTEPS
         VNETX_TAIL_VXLAN_OUT
+        VNETX_TAIL_XDP_VXLAN_OUT
         VNETX_OUTERS
         VNETX_VTEPS_LEARNED
         VNETX_VNI_REMOTES_MAX
@@ -186,6 +187,7 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
 
 TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
          VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out"}
+TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
 REASON_TEXTS = {reason_rows[i].name.decode(): reason_rows[i].text.decode()
@@ -559,7 +561,7 @@ def unpack_vni(bytes raw):
 
 def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), int device=0,
              int dstport=0, int ttl=0, int tos=0, int ttl_default=0,
-             uint32_t underlay=0):
+             int hook=0, uint32_t underlay=0):
     cdef vnetx_vni value
     memset(&value, 0, sizeof(value))
     if len(local) != 16:
@@ -572,6 +574,7 @@ def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), i
     value.ttl = ttl
     value.tos = tos
     value.ttl_default = ttl_default
+    value.hook = hook
     value.underlay = underlay
     return dump(&value)
 
@@ -604,16 +607,20 @@ def unpack_vtep(bytes raw):
 
 
 def unpack_underlay(bytes raw):
+    """mac is bytes."""
     cdef vnetx_underlay value
     load(&value, raw)
-    return value
+    result = <object>value
+    result["mac"] = (<const char *>value.mac)[:6]
+    return result
 
 
-def pack_underlay(uint32_t flags=0, uint32_t hook=0):
+def pack_underlay(uint32_t flags=0, int hook=0, bytes mac not None=bytes(6)):
     cdef vnetx_underlay value
     memset(&value, 0, sizeof(value))
     value.flags = flags
     value.hook = hook
+    memcpy(value.mac, <const char *>mac, 6)
     return dump(&value)
 
 

@@ -102,6 +102,7 @@ cdef extern from "vnetx/abi.h" nogil:
         uint8_t ttl
         uint8_t tos
         uint8_t ttl_default
+        uint8_t hook
         uint32_t underlay
 
     struct vnetx_vni_remotes:
@@ -119,7 +120,8 @@ cdef extern from "vnetx/abi.h" nogil:
 
     struct vnetx_underlay:
         uint32_t flags
-        uint32_t hook
+        uint16_t hook
+        uint8_t mac[6]
 
     struct vnetx_interface:
         uint32_t ifindex

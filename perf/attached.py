@@ -22,13 +22,13 @@ def _attach(hook: str, ports: Sequence[Ports]) -> None:
         engine.attach(devices, hook=hook, settings=settings)
 
 
-def add_vni(namespace: Namespace, vni: int, local: str, remote: str) -> None:
-    """Makes a VNI that of the namespace's switch."""
-    run_in(namespace, _add_vni, vni, local, remote)
+def add_vni(namespace: Namespace, vni: int, local: str, remote: str, **settings: Any) -> None:
+    """Makes a VNI that of the namespace's switch, with settings of :class:`vnetx.model.Vni`."""
+    run_in(namespace, _add_vni, vni, local, remote, settings)
 
 
-def _add_vni(vni: int, local: str, remote: str) -> None:
-    engine.vni_add(vni, remotes=[remote], local=local)
+def _add_vni(vni: int, local: str, remote: str, settings: Mapping[str, Any]) -> None:
+    engine.vni_add(vni, remotes=[remote], local=local, **settings)
 
 
 def detach(namespace: Namespace) -> None:

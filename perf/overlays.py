@@ -6,7 +6,7 @@ has addresses, and an MTU that is so much larger that hosts' packets are the sam
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vnetx_perf import attached, bridges
 from vnetx_perf.namespaces import Namespace
@@ -62,14 +62,26 @@ class VnetxVxlan(Underlay, VnetxPair):
 
     kind = "vnetx-vxlan"
     title = "two vnetx switches, TC, a VNI between"
+    hook: ClassVar[str] = "tc"
 
     def attach(self) -> None:
         for switch, port in self.switches():
             own, other = _addresses(switch, self)
-            attached.attach(switch, "tc", ([port], {}))
-            attached.add_vni(switch, VNI, own, other)
+            attached.attach(switch, self.hook, ([port], {}))
+            attached.add_vni(switch, VNI, own, other, underlay_hook=self.hook)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"hook": self.hook}
 
 
-KINDS: tuple[type[Subject], ...] = (BridgeVxlan, VnetxVxlan)
+class VnetxVxlanXdp(VnetxVxlan):
+    """The same with XDP on all devices, as where they are wires."""
+
+    kind = "vnetx-vxlan-xdp"
+    title = "two vnetx switches, XDP, a VNI between"
+    hook = "xdp"
+
+
+KINDS: tuple[type[Subject], ...] = (BridgeVxlan, VnetxVxlan, VnetxVxlanXdp)
 #: What ratios are of, unless others are asked for.
 AGAINST = (BridgeVxlan.kind,)

@@ -387,6 +387,10 @@ LAST_VNI = _abi.VNI_MAX
 TOS_INHERIT = _abi.TOS_INHERIT
 
 
+#: What may take packets of VTEPs on devices of the underlay.
+UNDERLAY_HOOKS = ("tc", "xdp")
+
+
 @dataclass(frozen=True)
 class Vni:
     """What is encapsulated with a VNI, and where it goes.
@@ -402,6 +406,8 @@ class Vni:
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
+        underlay_hook: "tc", or "xdp" for devices of the underlay whose packets come from a wire and
+            go to a wire: there XDP takes off headers and writes them, too.
     """
 
     local: str
@@ -413,8 +419,13 @@ class Vni:
     ttl: int = 0
     tos: int = 0
     df: bool = False
+    underlay_hook: str = "tc"
 
     def __post_init__(self) -> None:
+        if self.underlay_hook not in UNDERLAY_HOOKS:
+            raise InvalidValue(
+                f"underlay hook '{self.underlay_hook}'", f"not one of {', '.join(UNDERLAY_HOOKS)}"
+            )
         if self.vid:
             check_vid(self.vid)
         _check_range("dstport", self.dstport, 1, 65535)

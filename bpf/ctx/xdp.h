@@ -129,6 +129,20 @@ static __always_inline int ctx_push_tag_gso(ctx_t *ctx, __u16 tpid, __u16 tci)
 	return ctx_push_tag(ctx, tpid, tci);
 }
 
+/* Writes @room bytes of outer headers before the frame.  0, or negative where it is spoilt. */
+static __always_inline int ctx_encapsulate(ctx_t *ctx, const void *headers, __u32 room, __u32 len)
+{
+	if (bpf_xdp_adjust_head(ctx, -(int)room))
+		return -ENOMEM;
+	return bpf_xdp_store_bytes(ctx, 0, (void *)headers, room);
+}
+
+/* Takes @room bytes of outer headers off.  0 or negative. */
+static __always_inline int ctx_decapsulate(ctx_t *ctx, __u32 room)
+{
+	return bpf_xdp_adjust_head(ctx, room);
+}
+
 /* Nothing but the frame itself says what is in it. */
 static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
 {

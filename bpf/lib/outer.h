@@ -66,8 +66,8 @@ struct outer_headers {
 
 /* A member of the headers in the packet that begins at @data. */
 #define OUTER_AT(data, member)                                                                     \
-	(*(const __typeof__(((struct outer_headers *)0)->member) *)((data) +                       \
-		__builtin_offsetof(struct outer_headers, member) - OUTER_PAD))
+	(*(const __typeof__(((struct outer_headers *)0)->member)                                   \
+		   *)((data) + __builtin_offsetof(struct outer_headers, member) - OUTER_PAD))
 
 /* The ones' complement sum of an IPv4 header: 0xffff where its checksum is right. */
 static __always_inline __u32 outer_sum(const __u32 *words)
@@ -94,8 +94,8 @@ static __always_inline __u8 outer_tos_of(const __u8 *ip, __be16 proto)
 static __always_inline __be16 outer_sport(__u32 hash)
 {
 	hash ^= hash << 16;
-	return __constant_htons(
-		(__u16)(((__u64)hash * (OUTER_SPORT_MAX - OUTER_SPORT_MIN) >> 32) + OUTER_SPORT_MIN));
+	return __constant_htons((__u16)(((__u64)hash * (OUTER_SPORT_MAX - OUTER_SPORT_MIN) >> 32) +
+					OUTER_SPORT_MIN));
 }
 
 static __always_inline struct vnetx_outer *outer_place(__u32 hash)
@@ -152,6 +152,28 @@ static __always_inline int outer_can_say(__u32 len)
 }
 
 /*
+ * Puts the headers around the frame, in @len bytes.  1 where the frame is as it was and the
+ * kernel has to do it, negative where it is lost.
+ */
+static __always_inline int outer_push(ctx_t *ctx, const struct vnetx_outer *outer, __u32 hash,
+				      __u32 len)
+{
+	const void *data = ctx_data(ctx);
+	struct outer_headers to;
+
+	if (data + ETH_HLEN + 2 > ctx_data_end(ctx))
+		return 1;
+	to = outer_headers_of(
+		outer, hash, len,
+		outer_tos_of(data + ETH_HLEN, ((const struct ethhdr *)data)->h_proto));
+	to.inner_addresses[0] = ((const __u32 *)data)[0];
+	to.inner_addresses[1] = ((const __u32 *)data)[1];
+	to.inner_addresses[2] = ((const __u32 *)data)[2];
+	to.inner_proto = ((const struct ethhdr *)data)->h_proto;
+	return ctx_encapsulate(ctx, to.addresses, OUTER_LEN, OUTER_WITH_INNER);
+}
+
+/*
  * The flow of an encapsulated packet that may be taken off here, NULL for what is the
  * kernel's: what is not for us, or of no flow, or in need of more than its headers taken off.
  */
@@ -173,9 +195,8 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 	    OUTER_AT(data, frag_off) & __constant_htons(OUTER_FRAGMENT) ||
 	    OUTER_AT(data, tot_len) != __constant_htons((__u16)(len - ETH_HLEN)) ||
 	    OUTER_AT(data, udp_len) != __constant_htons((__u16)(len - ETH_HLEN - 20)) ||
-	    OUTER_AT(data, vxlan_vni) & __constant_htonl(0xff) ||
-	    tag_in_data(data + OUTER_LEN) || !outer_can_say(len - OUTER_LEN) ||
-	    outer_sum(data + ETH_HLEN) != 0xffff)
+	    OUTER_AT(data, vxlan_vni) & __constant_htonl(0xff) || tag_in_data(data + OUTER_LEN) ||
+	    !outer_can_say(len - OUTER_LEN) || outer_sum(data + ETH_HLEN) != 0xffff)
 		return NULL;
 	ecn = OUTER_AT(data, tos) & OUTER_ECN_MASK;
 	if (ecn && (ecn == OUTER_ECN_CE ||
@@ -183,7 +204,8 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 			    OUTER_ECN_MASK)))
 		return NULL; /* the inner one may have to change (INET_ECN_decapsulate) */
 	flow = flow_at(data + OUTER_LEN,
-		       VNETX_FLOW_ENCAPSULATED | __constant_ntohl(OUTER_AT(data, vxlan_vni)) >> 8, 0);
+		       VNETX_FLOW_ENCAPSULATED | __constant_ntohl(OUTER_AT(data, vxlan_vni)) >> 8,
+		       0);
 	if (!flow)
 		return NULL;
 	vni = vni_of(flow->vid);

@@ -33,7 +33,7 @@ static __always_inline int send_flow(ctx_t *ctx, const struct vnetx_flow *flow, 
 	__u32 how = flow->how;
 
 	if (unlikely(how & VNETX_FLOW_VTEP)) {
-		vxlan_out_start(ctx, flow->out, flow->vid);
+		vxlan_out_start(ctx, flow);
 		stats_reason(flow->out, VNETX_EGRESS_GONE, count);
 		return CTX_DROP;
 	}

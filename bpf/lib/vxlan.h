@@ -1,22 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * VXLAN (RFC 7348): which VNI a VLAN is, and VTEPs, which are ports without a
- * device of their own.  Headers, routes, neighbours and sockets are the kernel's,
- * by a vxlan device that gets and gives what concerns the packet beside the frame.
+ * VXLAN (RFC 7348) by the kernel: headers, routes, neighbours and sockets are those of a
+ * vxlan device that gets and gives what concerns the packet beside the frame.
  */
 #ifndef VNETX_VXLAN_H
 #define VNETX_VXLAN_H
-
-/* The third word of an IPv4 address that stands in an IPv6 one. */
-#define VTEP_IPV4_MAPPED __constant_htonl(0xffff)
-
-/* The VNI of a VLAN, NULL where it has none. */
-static __always_inline const struct vnetx_vni *vni_of(__u32 vid)
-{
-	const struct vnetx_vni *vni = map_lookup(VNETX_MAP(VNIS), &vid);
-
-	return vni && vni->vni ? vni : NULL;
-}
 
 /* DSCP of the packet in the frame, for its outer one; 0 where that is no IP packet. */
 static __always_inline __u8 vxlan_inner_tos(ctx_t *ctx)

@@ -10,15 +10,18 @@
 enum vxlan_cb {
 	/* Index of the VTEP, and above VXLAN_CB_VID_SHIFT the VLAN. */
 	VXLAN_CB_OUT,
+	/* Of the port that the frame came by. */
+	VXLAN_CB_IN,
 };
 
 #define VXLAN_CB(ctx, word) (*(volatile __u32 *)&(ctx)->cb[VXLAN_CB_##word])
 #define VXLAN_CB_VID_SHIFT 16
 
 /* Returns only where the program is not there. */
-static __always_inline void vxlan_out_start(ctx_t *ctx, __u32 out, __u32 vid)
+static __always_inline void vxlan_out_start(ctx_t *ctx, const struct vnetx_flow *flow)
 {
-	VXLAN_CB(ctx, OUT) = out | vid << VXLAN_CB_VID_SHIFT;
+	VXLAN_CB(ctx, OUT) = flow->out | (__u32)flow->vid << VXLAN_CB_VID_SHIFT;
+	VXLAN_CB(ctx, IN) = flow->in;
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_VXLAN_OUT);
 }
 
@@ -49,6 +52,7 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	const __u64 epoch = epoch_now();
 	const struct vnetx_vtep *vtep = map_lookup(VNETX_MAP(VTEP_OF), &out);
 	const struct vnetx_vni *vni = vni_of(vid);
+	const struct vnetx_underlay *underlay;
 	struct bpf_fib_lookup fib = { .ifindex = device };
 	const __u32 *to, *from;
 	__u32 mtu = 0;
@@ -68,8 +72,7 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	fib.tot_len = mtu + OUTER_LEN;
 	fib.tos = vni->tos & (__u8)~OUTER_ECN_MASK;
 	if (mtu + OUTER_LEN > 0xffff ||
-	    vxlan_route(ctx, vni, from[3], to[3], outer_sport(hash), &fib) ||
-	    fib.ifindex == device)
+	    vxlan_route(ctx, vni, from[3], to[3], outer_sport(hash), &fib) || fib.ifindex == device)
 		return;
 	outer->epoch = epoch;
 	outer->decided = bpf_jiffies64();
@@ -85,28 +88,25 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	outer->frag_off = vni->flags & VNETX_VNI_DF ? __constant_htons(OUTER_DF) : 0;
 	outer->ttl = vni->ttl ? vni->ttl : vni->ttl_default;
 	outer->tos = vni->tos;
+	underlay = map_lookup(VNETX_MAP(UNDERLAYS), &fib.ifindex);
+	outer->flags = underlay && underlay->hook == VNETX_HOOK_XDP ? VNETX_OUTER_XDP : 0;
 	outer->ifindex = fib.ifindex;
 }
 
 /*
- * Puts the headers around the frame, in @len bytes.  1 where the frame is as it was and the
- * kernel has to do it, negative where it is lost.
+ * The hash of the frame's flow, by which the kernel's device chooses the source port, too; of
+ * what XDP encapsulates otherwise it is XDP's.
  */
-static __always_inline int vxlan_push(ctx_t *ctx, const struct vnetx_outer *outer, __u32 hash,
-				      __u32 len)
+static __always_inline __u32 vxlan_hash(ctx_t *ctx)
 {
-	const void *data = ctx_data(ctx);
-	struct outer_headers to;
+	const struct vnetx_port *in = port_get(VXLAN_CB(ctx, IN));
+	__u32 hash;
 
-	if (data + ETH_HLEN + 2 > ctx_data_end(ctx))
-		return 1;
-	to = outer_headers_of(outer, hash, len,
-			      outer_tos_of(data + ETH_HLEN, ((const struct ethhdr *)data)->h_proto));
-	to.inner_addresses[0] = ((const __u32 *)data)[0];
-	to.inner_addresses[1] = ((const __u32 *)data)[1];
-	to.inner_addresses[2] = ((const __u32 *)data)[2];
-	to.inner_proto = ((const struct ethhdr *)data)->h_proto;
-	return ctx_encapsulate(ctx, to.addresses, OUTER_LEN, OUTER_WITH_INNER);
+	if (likely(!in || !(in->flags & VNETX_PORT_XDP)))
+		return bpf_get_hash_recalc(ctx);
+	hash = inner_hash(ctx, ETH_HLEN);
+	bpf_set_hash(ctx, hash);
+	return hash;
 }
 
 static __always_inline int vxlan_out(ctx_t *ctx)
@@ -114,7 +114,7 @@ static __always_inline int vxlan_out(ctx_t *ctx)
 	const __u32 out = VXLAN_CB(ctx, OUT) & 0xffff;
 	const __u32 vid = VXLAN_CB(ctx, OUT) >> VXLAN_CB_VID_SHIFT;
 	const __u32 len = ctx_len(ctx), count = ctx_frames(ctx);
-	const __u32 hash = bpf_get_hash_recalc(ctx);
+	const __u32 hash = vxlan_hash(ctx);
 	const struct vnetx_port *port = port_get(out);
 	struct vnetx_outer *outer;
 	__u32 to;
@@ -128,7 +128,7 @@ static __always_inline int vxlan_out(ctx_t *ctx)
 	if (likely(hash && ctx_carries_ip(ctx) && outer_can_say(len))) {
 		outer = outer_place(hash);
 		if (outer && likely(outer_holds(outer, hash, out, vid))) {
-			left = vxlan_push(ctx, outer, hash, len);
+			left = outer_push(ctx, outer, hash, len);
 			to = left > 0 ? to : outer->ifindex;
 		} else if (outer) {
 			vxlan_ask(ctx, outer, hash, out, vid, to);

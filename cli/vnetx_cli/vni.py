@@ -58,6 +58,11 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
     help="TOS of outer packets (ECN is the inner packet's), or as the inner packet has it.",
 )
 @click.option("--df/--no-df", default=None, help="Outer packets may not be fragmented.")
+@click.option(
+    "--underlay-hook",
+    type=click.Choice(model.UNDERLAY_HOOKS),
+    help="What takes packets on devices of the underlay; xdp where they go on to a wire.",
+)
 @click.option("--planned", is_flag=True, help="The local address may be one that comes later.")
 @click.option("--switch", type=SWITCH, metavar="NAME", help="The switch; made if not there.")
 @common_options

@@ -32,6 +32,13 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 CORE_PROGRAMS = ("tc_ingress", "flood")
 #: For switches with VNIs.
 VXLAN_PROGRAMS = ("vxlan", "vxlan_out", "flood_vteps", "underlay")
+#: The same where XDP encapsulates, and decapsulates.
+VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")
+#: Tail calls: array, slot and program.
+_TAILS = (
+    *(("tail", slot, name) for slot, name in _abi.TAILS.items()),
+    *(("tail_xdp", slot, name) for slot, name in _abi.TAILS_XDP.items()),
+)
 #: The program of each mode of XDP.
 XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
 
@@ -199,9 +206,9 @@ class SwitchMaps:
                 path = self.directory / "programs" / name
                 path.unlink(missing_ok=True)
                 _bpf.obj_pin(fd, str(path))
-            for slot, name in _abi.TAILS.items():
+            for array, slot, name in _TAILS:
                 if name in programs:
-                    _bpf.map_update(self.fds["tail"], _U32.pack(slot), _U32.pack(programs[name]))
+                    _bpf.map_update(self.fds[array], _U32.pack(slot), _U32.pack(programs[name]))
         finally:
             _close(programs)
 
@@ -289,13 +296,18 @@ class SwitchMaps:
         needed |= set(VXLAN_PROGRAMS) if len(slots) > len(ports) else set()
         hooks = {port["hook"] for port in ports.values()}
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
+        needed |= set(VXLAN_XDP_PROGRAMS) if self.overlays_by_xdp() else set()
         needed |= {XDP_PROGRAMS["generic"]} if _abi.HOOKS["xdp-generic"] in hooks else set()
         self._drop_programs(self.programs() - needed)
 
+    def overlays_by_xdp(self) -> bool:
+        """Whether a VNI wants XDP on the devices of the underlay."""
+        return any(record["hook"] == _abi.HOOKS["xdp"] for record in self.vnis().values())
+
     def _drop_programs(self, names: Collection[str]) -> None:
-        for slot, name in _abi.TAILS.items():
+        for array, slot, name in _TAILS:
             if name in names:
-                _bpf.map_delete(self.fds["tail"], _U32.pack(slot))
+                _bpf.map_delete(self.fds[array], _U32.pack(slot))
         for name in names:
             (self.directory / "programs" / name).unlink(missing_ok=True)
 
@@ -551,12 +563,12 @@ class SwitchMaps:
         free = set(range(first, first + _abi.VTEPS_LEARNED)) - taken.keys()
         _bpf.map_refill(self.fds["vteps_free"], map(_U32.pack, sorted(free)), _U32.size)
 
-    def underlays(self) -> dict[int, dict[str, int]]:
-        """``struct vnetx_underlay`` of the devices on which packets of VTEPs are taken, by ifindex."""
+    def underlays(self) -> dict[int, dict[str, Any]]:
+        """Devices on which packets of VTEPs are taken: ``struct vnetx_underlay`` by ifindex."""
         items = _bpf.map_items(self.fds["underlays"], *_SIZES["underlays"])
         return {_U32.unpack(key)[0]: _abi.unpack_underlay(raw) for key, raw in items}
 
-    def set_underlay(self, ifindex: int, **values: int) -> None:
+    def set_underlay(self, ifindex: int, **values: Any) -> None:
         _bpf.map_update(self.fds["underlays"], _U32.pack(ifindex), _abi.pack_underlay(**values))
 
     def delete_underlay(self, ifindex: int) -> None:

@@ -209,9 +209,15 @@ class Executor:
                 path = maps.link_path(ifindex, "ingress")
                 self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
 
-    def attach_underlay(self, switch: str, ifindex: int, *, clsact: bool) -> None:
-        """Has a switch take packets of VTEPs on a device that is no port."""
+    def attach_underlay(self, switch: str, ifindex: int, *, clsact: bool, xdp: bool) -> None:
+        """Has a switch take packets of VTEPs on a device that is no port; with `xdp` there, too.
+
+        Raises:
+            NoNativeXdp: the driver refused.
+        """
         maps = self.maps(switch)
+        if xdp:
+            self._attach_native(maps, "xdp_underlay", ifindex, "underlay_xdp")
         with maps.program("underlay") as program:
             if clsact:
                 self._links.add_clsact(ifindex)
@@ -221,10 +227,12 @@ class Executor:
                 self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
 
     def detach_underlay(self, switch: str, ifindex: int, *, clsact: bool) -> None:
+        maps = self.maps(switch)
+        _remove_link(maps.link_path(ifindex, "underlay_xdp"))
         if clsact:
             self._links.delete_tc_filter(ifindex, "ingress")
         else:
-            _remove_link(self.maps(switch).link_path(ifindex, "underlay"))
+            _remove_link(maps.link_path(ifindex, "underlay"))
 
     def detach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
         if clsact:
@@ -233,19 +241,27 @@ class Executor:
             _remove_link(self.maps(switch).link_path(ifindex, hook))
 
     def attach_xdp(self, switch: str, ifindex: int, mode: str) -> None:
-        maps = self.maps(switch)
-        path = maps.link_path(ifindex, "xdp")
-        with maps.program(XDP_PROGRAMS[mode]) as program:
+        maps, program = self.maps(switch), XDP_PROGRAMS[mode]
+        if mode == "native":
+            self._attach_native(maps, program, ifindex, "xdp")
+            return
+        with maps.program(program) as fd:
+            path = maps.link_path(ifindex, "xdp")
+            self._pin_link(fd, ifindex, _bpf.ATTACH_XDP, _XDP_FLAGS[mode], path)
+
+    def _attach_native(self, maps: SwitchMaps, program: str, ifindex: int, hook: str) -> None:
+        with maps.program(program) as fd:
+            path, flags = maps.link_path(ifindex, hook), _XDP_FLAGS["native"]
             try:
-                self._pin_link(program, ifindex, _bpf.ATTACH_XDP, _XDP_FLAGS[mode], path)
+                self._pin_link(fd, ifindex, _bpf.ATTACH_XDP, flags, path)
             except OSError as error:
-                if mode == "native" and error.errno not in (errno.EBUSY, errno.EPERM):
-                    raise NoNativeXdp(
-                        "attaching native XDP",
-                        f"the driver has none, or not as the device is set up: {words(error)}",
-                        "use --hook xdp-generic or --hook tc",
-                    ) from error
-                raise
+                if error.errno in (errno.EBUSY, errno.EPERM):
+                    raise
+                raise NoNativeXdp(
+                    "attaching native XDP",
+                    f"the driver has none, or not as the device is set up: {words(error)}",
+                    "use --hook xdp-generic or --hook tc",
+                ) from error
 
     def detach_xdp(self, switch: str, ifindex: int) -> None:
         _remove_link(self.maps(switch).link_path(ifindex, "xdp"))

@@ -44,7 +44,7 @@ def _replaced(maps: SwitchMaps) -> list[int]:
     """Ports whose hooks have lost their device, though there is one of that number: another."""
     holds: dict[int, bool] = {}
     for (ifindex, hook), path in maps.links().items():
-        if hook not in ("foreign", "underlay"):
+        if hook in ("xdp", "ingress", "egress"):
             holds[ifindex] = holds.get(ifindex, False) or holds_device(path, ifindex)
     return sorted(ifindex for ifindex, held in holds.items() if not held)
 

@@ -29,6 +29,8 @@ from vnetx.model import (
 from vnetx.plan import vlan_sets
 from vnetx.state import settings_of, stable_mac
 
+_UNDERLAY_PROGRAMS = {"underlay": "underlay", "underlay_xdp": "xdp_underlay"}
+
 
 def drop_if_empty(session: Session, switch: str) -> None:
     """A switch that an attach made goes with its last port."""
@@ -201,8 +203,8 @@ def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
     port = maps.port(maps.index_of(ifindex))
     if port is not None and port["flags"] & _abi.PORT_FLAGS["vtep"]:
         return "vxlan"
-    if hook == "underlay":
-        return hook
+    if hook in _UNDERLAY_PROGRAMS:
+        return _UNDERLAY_PROGRAMS[hook]
     if hook != "xdp":
         return f"tc_{hook}"
     generic = port is not None and port["hook"] == _abi.HOOKS["xdp-generic"]
@@ -214,7 +216,7 @@ def _reload(session: Session, name: str) -> None:
     maps = session.maps(name)
     maps.load_programs(session.executor.build, maps.programs())
     for (ifindex, hook), path in maps.links().items():
-        if hook in ("xdp", "ingress", "egress", "underlay"):
+        if hook != "foreign":
             program = _program_of(maps, ifindex, hook)
             with contextlib.suppress(OSError), maps.program(program) as fd:
                 link = _bpf.obj_get(str(path))
@@ -230,7 +232,7 @@ def _reload(session: Session, name: str) -> None:
             with maps.program("vxlan") as fd:
                 session.links.add_tc_filter(ifindex, "ingress", fd, "vnetx_vxlan")
         for ifindex in maps.underlays():
-            session.executor.attach_underlay(name, ifindex, clsact=True)
+            session.executor.attach_underlay(name, ifindex, clsact=True, xdp=False)
     maps.set_meta(build=session.executor.build.key)
     session.executor.done.append(f"replace the programs of {name}")
 

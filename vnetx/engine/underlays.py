@@ -8,25 +8,34 @@ from __future__ import annotations
 
 from vnetx import _abi
 from vnetx.device import Link
+from vnetx.engine.execute import NoNativeXdp
 from vnetx.engine.session import Session, holds_device
+from vnetx.errors import VnetxError
+from vnetx.links import features
+from vnetx.plan import Offload, needed_offloads
 from vnetx.state import vnis_of
 
 
 def settle_underlays(session: Session, switch: str, *, without: int = 0) -> None:
-    """Has the program on the devices by which the VTEPs of a switch's VNIs are reached, and on no
+    """Has the programs on the devices by which the VTEPs of a switch's VNIs are reached, and on no
     others.
 
     Args:
         without: a VNI that is about to go, and does not count.
+
+    Raises:
+        VnetxError: a device does not take XDP, or there is another program.
     """
     if session.executor.rehearsing or switch not in session.names():
         return
-    wanted = _wanted(session, switch, without)
-    for ifindex in session.maps(switch).underlays():
-        if ifindex not in wanted or not _attached(session, switch, ifindex):
+    wanted, maps = _wanted(session, switch, without), session.maps(switch)
+    for ifindex, record in maps.underlays().items():
+        link, hook = wanted.get(ifindex, (None, ""))
+        same = link and record["mac"] == link.mac and record["hook"] == _abi.HOOKS[hook]
+        if not same or not _attached(session, switch, ifindex):
             _leave(session, switch, ifindex)
-    for ifindex in wanted.keys() - session.maps(switch).underlays().keys():
-        _enter(session, switch, wanted[ifindex])
+    for ifindex in wanted.keys() - maps.underlays().keys():
+        _enter(session, switch, *wanted[ifindex])
 
 
 def leave_underlay(session: Session, link: Link) -> None:
@@ -45,12 +54,18 @@ def collect_underlays(session: Session, switch: str) -> None:
             _leave(session, switch, ifindex)
 
 
-def _wanted(session: Session, switch: str, without: int) -> dict[int, Link]:
-    vnis = [own for vni, own in vnis_of(session.maps(switch)).items() if vni != without]
-    own = [vni for vni in vnis if ":" not in vni.local]
-    links = [session.link(name) for name in {vni.dev for vni in own if vni.dev}]
-    links += map(session.links.route_to, {remote for vni in own for remote in vni.remotes})
-    return {link.ifindex: link for link in links if link and _suitable(session, link)}
+def _wanted(session: Session, switch: str, without: int) -> dict[int, tuple[Link, str]]:
+    """Device and hook by ifindex."""
+    found: dict[int, tuple[Link, str]] = {}
+    own = [each for vni, each in vnis_of(session.maps(switch)).items() if vni != without]
+    for hook in ("tc", "xdp"):
+        vnis = [each for each in own if each.underlay_hook == hook and ":" not in each.local]
+        links = [session.link(name) for name in {each.dev for each in vnis if each.dev}]
+        links += map(session.links.route_to, {remote for each in vnis for remote in each.remotes})
+        for link in links:
+            if link and _suitable(session, link):
+                found[link.ifindex] = link, hook
+    return found
 
 
 def _suitable(session: Session, link: Link) -> bool:
@@ -65,29 +80,65 @@ def _attached(session: Session, switch: str, ifindex: int) -> bool:
     return "ingress" in session.links.tc_filters(ifindex)
 
 
-def _enter(session: Session, switch: str, link: Link) -> None:
-    flags = 0
+def _enter(session: Session, switch: str, link: Link, hook: str) -> None:
+    executor, flags = session.executor, 0
     if not session.tcx:
         if "ingress" in session.links.tc_filters(link.ifindex):
             return  # another switch's, and there is room for one
         flags = 0 if session.links.has_clsact(link.ifindex) else _abi.UNDO_FLAGS["clsact"]
+    changes = _changes(link) if hook == "xdp" else []
+    flags |= sum(_abi.UNDO_FLAGS[offload.undo] for offload in changes)
     session.if_it_fails(_leave, session, switch, link.ifindex)
-    session.maps(switch).set_underlay(link.ifindex, flags=flags)
-    session.executor.attach_underlay(switch, link.ifindex, clsact=not session.tcx)
-    session.executor.done.append(f"take packets of VTEPs on {link.name}")
+    record = {"flags": flags, "hook": _abi.HOOKS[hook], "mac": link.mac}
+    session.maps(switch).set_underlay(link.ifindex, **record)
+    for offload in changes:
+        executor.set_feature(switch, link, offload.feature, offload.on, offload.peer)
+    try:
+        clsact, xdp = not session.tcx, hook == "xdp"
+        executor.attach_underlay(switch, link.ifindex, clsact=clsact, xdp=xdp)
+    except NoNativeXdp as error:
+        remedy = "leave --underlay-hook away"
+        raise VnetxError(f"XDP on {link.name}, of the underlay", error.why, remedy) from error
+    executor.done.append(f"take packets of VTEPs on {link.name}, {hook}")
+
+
+def _changes(link: Link) -> list[Offload]:
+    """Offloads that XDP cannot have as they are.
+
+    Raises:
+        VnetxError: there is an XDP program already, or those of a peer cannot be changed.
+    """
+    what = f"XDP on {link.name}, of the underlay"
+    if link.xdp:
+        raise VnetxError(what, f"it carries XDP program {link.xdp[0]} already")
+    now = {peer: features(link, peer=peer) for peer in ((False, True) if link.peer else (False,))}
+    if link.peer and not now[True]:
+        raise VnetxError(what, "no way leads into the network namespace of its peer")
+    return [
+        offload
+        for offload in needed_offloads(link, "xdp")
+        if now[offload.peer].get(offload.feature, offload.on) != offload.on
+    ]
 
 
 def _leave(session: Session, switch: str, ifindex: int) -> None:
-    maps = session.maps(switch)
+    maps, executor = session.maps(switch), session.executor
     record = maps.underlays().get(ifindex)
     link = session.links.by_index(ifindex)
     if record is None:
         return
+    hook = "xdp" if record["hook"] == _abi.HOOKS["xdp"] else "tc"
     if link is not None:
-        session.if_it_fails(_enter, session, switch, link)
-    session.executor.detach_underlay(switch, ifindex, clsact=not session.tcx)
-    if link is not None and record["flags"] & _abi.UNDO_FLAGS["clsact"]:
-        session.links.delete_clsact(ifindex)
+        session.if_it_fails(_enter, session, switch, link, hook)
+    executor.detach_underlay(switch, ifindex, clsact=not session.tcx)
+    if link is not None:
+        for offload in needed_offloads(link, hook):
+            if record["flags"] & _abi.UNDO_FLAGS[offload.undo]:
+                executor.give_back_feature(
+                    switch, link, offload.feature, not offload.on, offload.peer
+                )
+        if record["flags"] & _abi.UNDO_FLAGS["clsact"]:
+            session.links.delete_clsact(ifindex)
     maps.delete_underlay(ifindex)
     name = link.name if link else f"interface {ifindex} (gone)"
-    session.executor.done.append(f"take no packets of VTEPs on {name} any more")
+    executor.done.append(f"take no packets of VTEPs on {name} any more")

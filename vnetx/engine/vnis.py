@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from vnetx import _abi
 from vnetx.datapath.fdb import Fdb, Query
-from vnetx.datapath.maps import VXLAN_PROGRAMS, SwitchMaps
+from vnetx.datapath.maps import VXLAN_PROGRAMS, VXLAN_XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.ports import free_index
 from vnetx.engine.session import Session
@@ -97,6 +97,8 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     else:
         session.if_it_fails(remove_vni, session, switch, vni)
     executor.need(switch, *VXLAN_PROGRAMS)
+    if wanted.underlay_hook == "xdp":
+        executor.need(switch, *VXLAN_XDP_PROGRAMS)
     maps = session.maps(switch)
     old = maps.vnis().get(vni)
     device, link = _device(session, switch, vni, wanted)
@@ -115,6 +117,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
         ttl=wanted.ttl,
         tos=wanted.tos,
         ttl_default=session.links.default_ttl(),
+        hook=_abi.HOOKS[wanted.underlay_hook],
         underlay=underlay.ifindex if underlay else 0,
     )
     if old and old["vid"] != wanted.vid:
@@ -203,7 +206,7 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
         ) from error
     if not session.links.let_forward(name):
         session.messages.append(
-            f"VNI {vni}: /proc/sys is read-only; the kernel writes all outer headers, which is slower"
+            f"VNI {vni}: /proc/sys is read-only, and all outer headers are the kernel's"
         )
     session.executor.done.append(f"make VXLAN device {name}")
     return index, link

@@ -103,6 +103,7 @@ enum vnetx_map_id {
 	VNETX_MAP_VTEPS_FREE,
 	VNETX_MAP_OUTERS,
 	VNETX_MAP_UNDERLAYS,
+	VNETX_MAP_TAIL_XDP,
 };
 
 /* Slots of the program array. */
@@ -112,6 +113,12 @@ enum vnetx_tail {
 	VNETX_TAIL_FLOOD_VTEPS,
 	VNETX_TAIL_VXLAN_OUT,
 	VNETX_TAIL_MAX,
+};
+
+/* The same of XDP, whose programs have an array of their own. */
+enum vnetx_tail_xdp {
+	VNETX_TAIL_XDP_VXLAN_OUT,
+	VNETX_TAIL_XDP_MAX,
 };
 
 enum vnetx_switch_flags {
@@ -575,7 +582,8 @@ struct vnetx_vni {
 	__u8 tos;
 	/* What the kernel's TTL was when the VNI was set. */
 	__u8 ttl_default;
-	__u8 pad8;
+	/* enum vnetx_hook: what takes its packets on devices of the underlay. */
+	__u8 hook;
 	/* The underlay's device that was named, or 0. */
 	__u32 underlay;
 	__u32 pad[7];
@@ -597,6 +605,11 @@ struct vnetx_vtep {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
+
+enum vnetx_outer_flags {
+	/* XDP may send by the device (VNETX_UNDERLAY of VNETX_HOOK_XDP). */
+	VNETX_OUTER_XDP = 1 << 0,
+};
 
 /* Outer headers that each CPU remembers, a power of two. */
 #define VNETX_OUTERS 1024
@@ -637,10 +650,13 @@ _Static_assert(sizeof(struct vnetx_outer) == 64, "vnetx_outer");
  */
 struct vnetx_underlay {
 	__u32 flags;
-	/* enum vnetx_hook: what is attached. */
-	__u32 hook;
+	/* enum vnetx_hook: VNETX_HOOK_TC, or VNETX_HOOK_XDP beside it. */
+	__u16 hook;
+	/* The device's own address. */
+	__u8 mac[VNETX_ALEN];
+	__u32 pad;
 };
-_Static_assert(sizeof(struct vnetx_underlay) == 8, "vnetx_underlay");
+_Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 
 /*
  * The maps: X(ID, pinned name, type, key, value, entries, flags).
@@ -695,7 +711,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 8, "vnetx_underlay");
 	X(VTEPS_FREE, "vteps_free", QUEUE, void, __u32, VNETX_VTEPS_LEARNED, 0)                    \
 	X(OUTERS, "outers", ARRAY, __u32, struct vnetx_outer, VNETX_ENTRIES_OUTERS, 0)             \
 	X(UNDERLAYS, "underlays", HASH, __u32, struct vnetx_underlay, VNETX_ENTRIES_PORTS,         \
-	  BPF_F_NO_PREALLOC)
+	  BPF_F_NO_PREALLOC)                                                                       \
+	X(TAIL_XDP, "tail_xdp", PROG_ARRAY, __u32, __u32, VNETX_TAIL_XDP_MAX, 0)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
@@ -714,6 +731,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 8, "vnetx_underlay");
 	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
+	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                 \
+	X(vnetx_xdp_underlay, "xdp_underlay", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                   \
 	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
 
 #endif /* VNETX_ABI_H */
