@@ -387,8 +387,8 @@ LAST_VNI = _abi.VNI_MAX
 TOS_INHERIT = _abi.TOS_INHERIT
 
 
-#: What may take packets of VTEPs on devices of the underlay.
-UNDERLAY_HOOKS = ("tc", "xdp")
+#: Where programs may write outer headers and take them off.
+UNDERLAY_HOOKS = ("tc", "xdp", "none")
 
 
 @dataclass(frozen=True)
@@ -406,8 +406,9 @@ class Vni:
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
-        underlay_hook: "tc", or "xdp" for devices of the underlay whose packets come from a wire and
-            go to a wire: there XDP takes off headers and writes them, too.
+        underlay_hook: where programs write outer headers and take them off: "tc"; "xdp" for devices
+            of the underlay whose packets come from a wire and go to a wire; "none": the kernel does
+            all of it, with its firewall and IPsec.
     """
 
     local: str

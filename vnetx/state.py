@@ -312,7 +312,7 @@ def _vlans(maps: SwitchMaps) -> list[VlanView]:
 def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
     """The VNIs of a switch."""
     vteps, found = maps.vteps(), {}
-    hooks = {number: name for name, number in _abi.HOOKS.items()}
+    hooks = {_abi.HOOKS[name]: name for name in ("tc", "xdp")}
     for vni, record in maps.vnis().items():
         remotes, device = maps.vni_remotes(record["vid"]), maps.port(record["device"])
         ifindex = device["ifindex"] if device else 0
@@ -329,7 +329,7 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
             interface_name(record["underlay"]) if record["underlay"] else None,
             ttl=record["ttl"],
             tos=record["tos"],
-            underlay_hook=hooks[record["hook"]],
+            underlay_hook=hooks.get(record["hook"], "none"),
             **flags,
         )
     return found

@@ -26,25 +26,10 @@ static __always_inline void vxlan_out_start(ctx_t *ctx, const struct vnetx_flow 
 }
 
 /*
- * What the kernel says of a packet from @from to @to, which a host forwards that has the
- * vxlan device as its inside: so that device alone has to be one that forwards.
- */
-static __always_inline int vxlan_route(ctx_t *ctx, const struct vnetx_vni *vni, __be32 from,
-				       __be32 to, __be16 sport, struct bpf_fib_lookup *fib)
-{
-	fib->family = OUTER_AF_INET;
-	fib->l4_protocol = OUTER_UDP;
-	fib->sport = sport;
-	fib->dport = __constant_htons(vni->dstport);
-	fib->ipv4_src = from;
-	fib->ipv4_dst = to;
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
-}
-
-/*
- * Asks where packets of a flow to the VTEP @out go, through @device.  What is larger than
- * that takes or the way has room for, what another device adds headers to, and what has no
- * neighbour yet, is the kernel's.
+ * Asks where packets of a flow to the VTEP @out go, as if @device, the vxlan device, were an
+ * interface that packets are forwarded from: so that one alone has to be one that forwards.
+ * Where the way has no room for what @device may carry, where it has headers of its own, or
+ * no neighbour yet, packets are the kernel's.
  */
 static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u32 hash, __u32 out,
 				      __u32 vid, __u32 device)
@@ -53,26 +38,30 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	const struct vnetx_vtep *vtep = map_lookup(VNETX_MAP(VTEP_OF), &out);
 	const struct vnetx_vni *vni = vni_of(vid);
 	const struct vnetx_underlay *underlay;
-	struct bpf_fib_lookup fib = { .ifindex = device };
+	struct bpf_fib_lookup fib = {
+		.family = OUTER_AF_INET,
+		.l4_protocol = OUTER_UDP,
+		.ifindex = device,
+	};
 	const __u32 *to, *from;
 	__u32 mtu = 0;
 
 	outer->ifindex = 0;
-	if (!vtep || !vni)
+	if (!vtep || !vni || vni->hook == VNETX_HOOK_AUTO)
 		return;
 	to = (const void *)vtep->address;
 	from = (const void *)vni->local;
 	if (to[2] != VTEP_IPV4_MAPPED || bpf_check_mtu(ctx, device, &mtu, 0, 0) < 0)
 		return;
-	/* From an address that this host has lost, the kernel sends nothing. */
-	if (vxlan_route(ctx, vni, to[3], from[3], 0, &fib) != BPF_FIB_LKUP_RET_NOT_FWDED)
+	if (mtu + OUTER_LEN > 0xffff)
 		return;
-	__builtin_memset(&fib, 0, sizeof(fib));
-	fib.ifindex = device;
 	fib.tot_len = mtu + OUTER_LEN;
 	fib.tos = vni->tos & (__u8)~OUTER_ECN_MASK;
-	if (mtu + OUTER_LEN > 0xffff ||
-	    vxlan_route(ctx, vni, from[3], to[3], outer_sport(hash), &fib) || fib.ifindex == device)
+	fib.sport = outer_sport(hash);
+	fib.dport = __constant_htons(vni->dstport);
+	fib.ipv4_src = from[3];
+	fib.ipv4_dst = to[3];
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) || fib.ifindex == device)
 		return;
 	outer->epoch = epoch;
 	outer->decided = bpf_jiffies64();

@@ -61,7 +61,7 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--underlay-hook",
     type=click.Choice(model.UNDERLAY_HOOKS),
-    help="What takes packets on devices of the underlay; xdp where they go on to a wire.",
+    help="Where programs do what is around frames; xdp: from wire to wire; none: the kernel does.",
 )
 @click.option("--planned", is_flag=True, help="The local address may be one that comes later.")
 @click.option("--switch", type=SWITCH, metavar="NAME", help="The switch; made if not there.")

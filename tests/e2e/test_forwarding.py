@@ -8,6 +8,7 @@ from itertools import permutations
 
 import pytest
 
+from lib import EMULATED
 from lib.frames import BROADCAST, MULTICAST, frame, station
 from lib.topology import (
     Lab,
@@ -29,6 +30,9 @@ from lib.topology import (
 )
 
 pytestmark = pytest.mark.root
+
+#: Of datagrams of 1448 bytes: an emulated processor does not send more without losing some.
+RATE = "2M" if EMULATED else "20M"
 
 A, B, C, X = (station(number) for number in (0xA, 0xB, 0xC, 0xE))
 
@@ -68,7 +72,7 @@ def test_streams_arrive_as_they_were_sent(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [("--parallel", "4"), ("--reverse",), ("--udp", "--bitrate", "20M")], ids=" ".join
+    "options", [("--parallel", "4"), ("--reverse",), ("--udp", "--bitrate", RATE)], ids=" ".join
 )
 def test_iperf3(hook: str, lab: Lab, options: tuple[str, ...]) -> None:
     """What people try first. Every byte and datagram arrives, and the counters agree."""
@@ -83,7 +87,7 @@ def test_iperf3(hook: str, lab: Lab, options: tuple[str, ...]) -> None:
     client = ("iperf3", "--json", "--time", "1", "--client", ipv4(2))
     end = lab.hosts[1].json(*client, *options)["end"]
     if "--udp" in options:
-        assert end["sum"]["packets"] > 1000
+        assert end["sum"]["packets"] > (100 if EMULATED else 1000)
         assert end["sum"]["lost_packets"] == 0
     else:
         assert end["sum_received"]["bytes"] > 1 << 20

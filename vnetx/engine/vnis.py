@@ -117,7 +117,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
         ttl=wanted.ttl,
         tos=wanted.tos,
         ttl_default=session.links.default_ttl(),
-        hook=_abi.HOOKS[wanted.underlay_hook],
+        hook=_abi.HOOKS.get(wanted.underlay_hook, _abi.HOOKS["auto"]),
         underlay=underlay.ifindex if underlay else 0,
     )
     if old and old["vid"] != wanted.vid:

@@ -582,7 +582,7 @@ struct vnetx_vni {
 	__u8 tos;
 	/* What the kernel's TTL was when the VNI was set. */
 	__u8 ttl_default;
-	/* enum vnetx_hook: what takes its packets on devices of the underlay. */
+	/* enum vnetx_hook: where programs write and take off outer headers; VNETX_HOOK_AUTO: nowhere. */
 	__u8 hook;
 	/* The underlay's device that was named, or 0. */
 	__u32 underlay;
