@@ -22,9 +22,12 @@
 #include "lib/egress.h"
 #include "lib/vni.h"
 #include "lib/vxlan.h"
+#include "lib/clamp_mss.h"
+#include "lib/clamp_mss_skb.h"
 #include "lib/outer.h"
 #include "lib/inner_hash.h"
 #include "lib/vxlan_out.h"
+#include "lib/too_big.h"
 #include "lib/send.h"
 #include "lib/flood_rule.h"
 #include "lib/flood_cb.h"
@@ -46,6 +49,8 @@ static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __
 	else
 		refusal = mtu_check_now(ctx, len, flow->out_ifindex);
 	if (unlikely(refusal)) {
+		if (refusal == VNETX_MTU && flow->how & VNETX_FLOW_VTEP)
+			too_big_start(ctx, flow, tci);
 		stats_reason(flow->out, refusal, count);
 		return CTX_DROP;
 	}
@@ -170,6 +175,8 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 		frame.unlearned = 1;
 		frame.notice = VNETX_VTEPS_FULL;
 	}
+	if (unlikely(known->flags & VNETX_VNI_CLAMP_MSS))
+		clamp_start(ctx, vtep.ifindex, frame.in, VNETX_TAIL_VXLAN);
 	in = port_get(frame.in);
 	asm volatile("" : "+r"(in));
 	if (unlikely(!in))
@@ -200,6 +207,16 @@ int vnetx_underlay(struct __sk_buff *ctx)
 int vnetx_vxlan_out(struct __sk_buff *ctx)
 {
 	return vxlan_out(ctx);
+}
+
+int vnetx_clamp_mss(struct __sk_buff *ctx)
+{
+	return clamp(ctx);
+}
+
+int vnetx_too_big(struct __sk_buff *ctx)
+{
+	return too_big(ctx);
 }
 
 int vnetx_flood(struct __sk_buff *ctx)

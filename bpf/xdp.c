@@ -22,6 +22,7 @@
 #include "lib/flow.h"
 #include "lib/egress.h"
 #include "lib/vni.h"
+#include "lib/clamp_mss.h"
 #include "lib/outer.h"
 #include "lib/inner_hash.h"
 
@@ -164,6 +165,16 @@ int vnetx_xdp(struct xdp_md *ctx)
 	return verdict == XDP_REDIRECT ? xdp_unicast(ctx, &frame, in) : verdict;
 }
 
+/* May a frame be a SYN, with or without a tag of @tag_len bytes? */
+static __always_inline int xdp_maybe_syn(ctx_t *ctx, __u32 tag_len)
+{
+	const void *ip = ctx_data(ctx) + ETH_HLEN + (tag_len ? TAG_LEN : 0);
+
+	if (ip > ctx_data_end(ctx))
+		return 1;
+	return clamp_maybe_syn(ip, ctx_data_end(ctx), *(const __be16 *)(ip - sizeof(__be16)));
+}
+
 /*
  * Another frame of a known flow to a VTEP, by a device that takes frames by ndo_xdp_xmit.
  * TC has asked where that leads (lib/vxlan_out.h); whatever is not plain is TC's.
@@ -185,7 +196,8 @@ int vnetx_xdp_vxlan_out(struct xdp_md *ctx)
 	hash = inner_hash(ctx, inner == len ? ETH_HLEN : ETH_HLEN + TAG_LEN);
 	outer = outer_place(hash);
 	if (!outer || !(outer->flags & VNETX_OUTER_XDP) ||
-	    !outer_holds(outer, hash, flow->out, flow->vid))
+	    !outer_holds(outer, hash, flow->out, flow->vid) ||
+	    (outer->flags & VNETX_OUTER_CLAMP_MSS && xdp_maybe_syn(ctx, len - inner)))
 		return XDP_PASS;
 	stats_rx(flow->in, 1, len);
 	stats_vlan_rx(flow->vid, 1, len);

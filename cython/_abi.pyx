@@ -107,6 +107,9 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_VTEP
         VNETX_TAIL_FLOOD_VTEPS
         VNETX_TAIL_VXLAN_OUT
+        VNETX_TAIL_TOO_BIG
+        VNETX_TAIL_CLAMP_MSS
+        VNETX_TAIL_VXLAN
         VNETX_TAIL_XDP_VXLAN_OUT
         VNETX_OUTERS
         VNETX_VTEPS_LEARNED
@@ -115,6 +118,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_TOS_INHERIT
         VNETX_VNI_LEARNING
         VNETX_VNI_DF
+        VNETX_VNI_CLAMP_MSS
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -186,7 +190,9 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
             for i in range(PROGRAM_ROWS)]
 
 TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
-         VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out"}
+         VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out",
+         VNETX_TAIL_TOO_BIG: "too_big",
+         VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan"}
 TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
@@ -211,7 +217,8 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "untagged_only": VNETX_PORT_UNTAGGED_ONLY, "mapping": VNETX_PORT_MAPPING,
               "vtep": VNETX_PORT_VTEP}
 
-VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF}
+VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
+             "clamp_mss": VNETX_VNI_CLAMP_MSS}
 
 HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
          "xdp-generic": VNETX_HOOK_XDP_GENERIC}

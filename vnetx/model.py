@@ -406,6 +406,7 @@ class Vni:
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
+        clamp_mss: TCP's maximum segment size, of SYNs in both directions, is made to fit.
         underlay_hook: where programs write outer headers and take them off: "tc"; "xdp" for devices
             of the underlay whose packets come from a wire and go to a wire; "none": the kernel does
             all of it, with its firewall and IPsec.
@@ -420,6 +421,7 @@ class Vni:
     ttl: int = 0
     tos: int = 0
     df: bool = False
+    clamp_mss: bool = False
     underlay_hook: str = "tc"
 
     def __post_init__(self) -> None:

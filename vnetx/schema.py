@@ -193,6 +193,8 @@ class _Vni(_Part):
     ttl: int = 0
     tos: int | Literal["inherit"] = 0
     df: bool = False
+    clamp_mss: bool = False
+    underlay_hook: str = "tc"
 
     @model_validator(mode="after")
     def _within_limits(self) -> _Vni:

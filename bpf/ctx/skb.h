@@ -229,7 +229,7 @@ static __always_inline int ctx_encapsulate(ctx_t *ctx, const void *headers, __u3
 
 	if (bpf_skb_adjust_room(ctx, room, BPF_ADJ_ROOM_MAC, flags))
 		return 1;
-	return bpf_skb_store_bytes(ctx, 0, headers, len, BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(ctx, 0, (void *)headers, len, BPF_F_RECOMPUTE_CSUM);
 }
 
 /* Addresses and type. */

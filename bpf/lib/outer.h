@@ -214,6 +214,10 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 	if (!vni || !vtep || vni->hook == VNETX_HOOK_AUTO ||
 	    vni->dstport != __constant_ntohs(OUTER_AT(data, dport)))
 		return NULL;
+	if (vni->flags & VNETX_VNI_CLAMP_MSS &&
+	    clamp_maybe_syn(data + OUTER_WITH_INNER, ctx_data_end(ctx),
+			    OUTER_AT(data, inner_proto)))
+		return NULL;
 	address = (const void *)vni->local;
 	if (address[3] != OUTER_AT(data, daddr))
 		return NULL;

@@ -87,8 +87,11 @@ static __always_inline int send_unicast(ctx_t *ctx, const struct frame *frame,
 	len = egress_len(&flow, frame->len);
 	mtu = mtu_now(ctx, len);
 	refusal = mtu_ask(ctx, &mtu, flow.out_ifindex);
-	if (unlikely(refusal))
+	if (unlikely(refusal)) {
+		if (refusal == VNETX_MTU && flow.how & VNETX_FLOW_VTEP)
+			too_big_start(ctx, &flow, frame->tag.tci);
 		return send_drop(frame, frame->out, refusal);
+	}
 	flow_keep(ctx, &flow, frame);
 	return send_flow(ctx, &flow, len, frame->count);
 }

@@ -79,6 +79,7 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	outer->tos = vni->tos;
 	underlay = map_lookup(VNETX_MAP(UNDERLAYS), &fib.ifindex);
 	outer->flags = underlay && underlay->hook == VNETX_HOOK_XDP ? VNETX_OUTER_XDP : 0;
+	outer->flags |= vni->flags & VNETX_VNI_CLAMP_MSS ? VNETX_OUTER_CLAMP_MSS : 0;
 	outer->ifindex = fib.ifindex;
 }
 
@@ -105,6 +106,7 @@ static __always_inline int vxlan_out(ctx_t *ctx)
 	const __u32 len = ctx_len(ctx), count = ctx_frames(ctx);
 	const __u32 hash = vxlan_hash(ctx);
 	const struct vnetx_port *port = port_get(out);
+	const struct vnetx_vni *vni = vni_of(vid);
 	struct vnetx_outer *outer;
 	__u32 to;
 	int left = 1;
@@ -114,6 +116,8 @@ static __always_inline int vxlan_out(ctx_t *ctx)
 		return CTX_DROP;
 	}
 	to = port->ifindex;
+	if (unlikely(vni && vni->flags & VNETX_VNI_CLAMP_MSS))
+		clamp_start(ctx, to, out, VNETX_TAIL_VXLAN_OUT);
 	if (likely(hash && ctx_carries_ip(ctx) && outer_can_say(len))) {
 		outer = outer_place(hash);
 		if (outer && likely(outer_holds(outer, hash, out, vid))) {

@@ -59,6 +59,11 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
 )
 @click.option("--df/--no-df", default=None, help="Outer packets may not be fragmented.")
 @click.option(
+    "--clamp-mss/--no-clamp-mss",
+    default=None,
+    help="Make the maximum segment size of TCP connections fit.",
+)
+@click.option(
     "--underlay-hook",
     type=click.Choice(model.UNDERLAY_HOOKS),
     help="Where programs do what is around frames; xdp: from wire to wire; none: the kernel does.",

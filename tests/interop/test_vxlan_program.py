@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -352,3 +353,183 @@ def test_streams(overlay: Callable[..., Overlay], hook: str) -> None:
         tcp_test(there, here, address(1), megabytes=16)
     retransmitted = int(here.run("nstat", "-asz", "TcpRetransSegs").split()[-2])
     assert retransmitted < 100, "nothing overtakes"
+
+
+# ---------------------------------------------------------------- what does not fit
+
+SMALL = 1500 - 50
+
+
+def narrow(made: Overlay, **settings: Any) -> Overlay:
+    """An underlay of 1500 bytes; containers do not know that 50 of them are not theirs."""
+    made.call(engine.vni_del, [1000])
+    made.lab.near.ip("link set dev under mtu 1500")
+    made.vni(1000, 1, **settings)
+    made.others[0].wire(11).send(frame(BROADCAST, X))
+    behind(made.lab.wire(1), frame(BROADCAST, X))
+    return made
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_path_mtu_discovery(overlay: Callable[..., Overlay], hook: str) -> None:
+    """A 1500-byte sender over a 1500-byte underlay recovers by itself (RFC 1191, RFC 8201)."""
+    made = narrow(overlay(hook, addresses=True), underlay_hook=hook)
+    here, there = made.lab.hosts[1], made.others[0].hosts[11]
+    for address, header in ((ipv4, 28), (ipv6, 48)):
+        assert ping(here, address(11), size=SMALL - header, options=("-M", "do"))
+        assert not ping(here, address(11), size=1500 - header, options=("-M", "do", "-W", "0.5"))
+        route = here.json("ip", "-j", "route", "get", address(11))[0]
+        assert route["metrics"][0]["mtu"] == SMALL, "learned from the answer"
+        here.run("ip", "-6" if address is ipv6 else "-4", "route", "flush", "cache")
+        tcp_test(here, there, address(11), megabytes=2)
+    counted = made.reasons()[made.vtep(1)]
+    assert 4 <= counted["mtu_told"] <= counted["mtu"]
+
+
+def test_path_mtu_discovery_of_the_host(overlay: Callable[..., Overlay]) -> None:
+    """The same of the host's own packets, by the interface of the switch."""
+    made = narrow(overlay(addresses=True))
+    near = made.lab.near
+    near.ip(f"addr add {ipv4(100)}/24 dev vnetx0")
+    assert ping(near, ipv4(11), size=1500 - 28, options=("-M", "do", "-W", "0.5")) is False
+    route = near.json("ip", "-j", "route", "get", ipv4(11))[0]
+    assert route["metrics"][0]["mtu"] == SMALL
+    tcp_test(near, made.others[0].hosts[11], ipv4(11), megabytes=2)
+
+
+def too_big(made: Overlay, data: bytes, port: int = 1) -> list[Packet]:
+    """What comes back to a container for a frame that does not fit."""
+    wire = made.lab.wire(port)
+    wire.discard()
+    wire.send(data)
+    return [Ether(each) for each in wire.received()]
+
+
+def large(ip: Packet, vid: int = 0, size: int = 1500) -> bytes:
+    return inner(ip / Raw(bytes(size - len(ip))), vid)
+
+
+@pytest.mark.parametrize("vid", [0, 10])
+def test_messages_byte_by_byte(overlay: Callable[..., Overlay], vid: int) -> None:
+    """Checksums are right, the quotation is what was sent, and a tag is as it came."""
+    made = narrow(overlay(access=vid), vid=vid)
+    port = 2 if vid else 1
+    four, six = IP(src=ipv4(1), dst=ipv4(9), flags="DF"), IPv6(src=ipv6(1), dst=ipv6(9))
+    udp = UDP(sport=1, dport=2, chksum=0x1234)
+    for ip, quoted in ((four / udp, 64), (six / udp, 96)):
+        data = large(ip, vid)
+        (answer,) = too_big(made, data, port)
+        raw, plain = bytes(answer), large(ip)
+        assert raw[:12] == A + X
+        if vid:
+            assert raw[12:16] == struct.pack("!HH", VLAN, vid)
+            raw = raw[:12] + raw[16:]
+        got = Ether(raw)
+        assert raw[-quoted:] == plain[14 : 14 + quoted]
+        assert len(raw) == 14 + (20 if ip is four / udp or IP in got else 40) + 8 + quoted
+        if IP in got:
+            assert (got[IP].src, got[IP].dst) == (ipv4(9), ipv4(1))
+            assert (checksum(raw[14:34]), checksum(raw[34:])) == (0, 0)
+            assert raw[34:42] == bytes([3, 4]) + raw[36:38] + struct.pack("!HH", 0, SMALL)
+        else:
+            assert (got[IPv6].src, got[IPv6].dst) == (ipv6(9), ipv6(1))
+            pseudo = raw[22:54] + struct.pack("!II", 8 + quoted, 58)
+            assert checksum(pseudo + raw[54:]) == 0
+            assert raw[54:62] == bytes([2, 0]) + raw[56:58] + struct.pack("!I", SMALL)
+
+
+def test_what_is_not_answered(overlay: Callable[..., Overlay]) -> None:
+    """Packets that may be fragmented, errors, fragments, of groups and nobody: they are dropped."""
+    made = narrow(overlay())
+    four, six = IP(src=ipv4(1), dst=ipv4(9), flags="DF"), IPv6(src=ipv6(1), dst=ipv6(9))
+    silent = {
+        "no DF": IP(src=ipv4(1), dst=ipv4(9)) / UDP(),
+        "an error": four / ICMP(type=3, code=1),
+        "a later fragment": IP(src=ipv4(1), dst=ipv4(9), flags="DF", frag=1, proto=17),
+        "from a group": IP(src="224.0.0.5", dst=ipv4(9), flags="DF") / UDP(),
+        "from nobody": IP(src="0.0.0.0", dst=ipv4(9), flags="DF") / UDP(),
+        "to a group": IP(src=ipv4(1), dst="239.1.2.3", flags="DF") / UDP(),
+        "an error over IPv6": six / Raw(bytes([1, 0, 0, 0])),
+        "from nobody over IPv6": IPv6(src="::", dst=ipv6(9)) / UDP(),
+        "from a group over IPv6": IPv6(src="ff02::1", dst=ipv6(9)) / UDP(),
+    }
+    silent["an error over IPv6"].nh = 58
+    for what, ip in silent.items():
+        assert too_big(made, large(ip)) == [], what
+    assert too_big(made, frame(X, A, 1514)) == []
+    counted = made.reasons()[made.vtep(1)]
+    assert counted == {"mtu": len(silent) + 1}
+    assert len(too_big(made, large(four / ICMP()))) == 1, "an echo request is no error"
+
+
+# ---------------------------------------------------------------- maximum segment size
+
+#: Options of a SYN, and which of its bytes are the size's: none, first, behind others, odd.
+OPTIONS = {
+    "none": (b"", None),
+    "alone": (b"\x02\x04\x05\xb4", 2),
+    "first, as Linux has it": (
+        bytes.fromhex("020405b4 0402080a 00000001 00000000 01030307"),
+        2,
+    ),
+    "last": (bytes.fromhex("01030307 0402080a 00000001 00000000 020405b4"), 18),
+    "at an odd place": (bytes.fromhex("01 020405b4 010101"), 3),
+    "behind 36 bytes": (b"\x01" * 36 + b"\x02\x04\x05\xb4", 38),
+    "small enough": (b"\x02\x04\x02\x18", None),
+    "behind the end": (b"\x00\x02\x04\x05\xb4\x00\x00\x00", None),
+    "of another length": (b"\x02\x03\x05\xb4", None),
+    "behind one without a length": (b"\x05\x00\x00\x00\x02\x04\x05\xb4", None),
+}
+
+
+def tcp(options: bytes, *, flags: int = 2, six: bool = False, payload: int = 0) -> bytes:
+    """From h1 to X."""
+    head = struct.pack("!HHIIBBHHH", 1, 2, 7, 0, 5 + len(options) // 4 << 4, flags, 99, 0, 0)
+    length = len(head + options) + payload
+    ends = (ipv6(1), ipv6(9)) if six else (ipv4(1), ipv4(9))
+    ip = IPv6(src=ends[0], dst=ends[1], nh=6) if six else IP(src=ends[0], dst=ends[1], proto=6)
+    family = socket.AF_INET6 if six else socket.AF_INET
+    pseudo = b"".join(socket.inet_pton(family, each) for each in ends)
+    pseudo += struct.pack("!II", length, 6)
+    segment = head + options + bytes(payload)
+    total = checksum(pseudo + segment)
+    return inner(ip / Raw(segment[:16] + struct.pack("!H", total) + segment[18:]))
+
+
+@pytest.mark.parametrize("six", [False, True])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_segment_sizes_are_made_to_fit(
+    overlay: Callable[..., Overlay], hook: str, six: bool
+) -> None:
+    """In both directions, of SYNs and their answers alone, wherever the option is."""
+    made = narrow(overlay(hook), underlay_hook=hook, clamp_mss=True)
+    tap = made.tap(1)
+    fits = (SMALL - (60 if six else 40)).to_bytes(2)
+    clamped = 0
+    for flags in (2, 0x12, 0x10):
+        for what, (options, place) in OPTIONS.items():
+            data = expected = tcp(options, flags=flags, six=six)
+            if flags & 2 and place is not None:
+                changed = options[:place] + fits + options[place + 2 :]
+                expected = tcp(changed, flags=flags, six=six)
+                clamped += 1
+            sent = burst(made, tap, data)
+            assert {outer.inner for outer in sent} == {expected}, (what, flags)
+            packet = made.outer(A + X + data[12:], checksum=0)
+            wanted = [A + X + expected[12:]] * 4
+            assert delivered(made, tap, *[packet] * 4) == wanted, (what, flags)
+    assert made.reasons()[made.vtep(1)]["mss_clamped"] == clamped * (BURST + 4)
+    made.vni(1000, underlay_hook=hook, clamp_mss=False)
+    data = tcp(OPTIONS["alone"][0], six=six)
+    assert {outer.inner for outer in burst(made, tap, data)} == {data}
+
+
+def test_a_connection_with_sizes_that_fit(overlay: Callable[..., Overlay]) -> None:
+    """No packet is too large for the underlay then, and nobody has to be told."""
+    made = narrow(overlay(addresses=True), clamp_mss=True)
+    here, there = made.lab.hosts[1], made.others[0].hosts[11]
+    for address in (ipv4, ipv6):
+        tcp_test(here, there, address(11), megabytes=4)
+        tcp_test(there, here, address(1), megabytes=4)
+    counted = made.reasons()[made.vtep(1)]
+    assert counted == {"mss_clamped": 8}, "a SYN and its answer of each"

@@ -31,7 +31,7 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 #: verifier takes longer than all else that an attach does.
 CORE_PROGRAMS = ("tc_ingress", "flood")
 #: For switches with VNIs.
-VXLAN_PROGRAMS = ("vxlan", "vxlan_out", "flood_vteps", "underlay")
+VXLAN_PROGRAMS = ("vxlan", "vxlan_out", "too_big", "clamp_mss", "flood_vteps", "underlay")
 #: The same where XDP encapsulates, and decapsulates.
 VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")
 #: Tail calls: array, slot and program.

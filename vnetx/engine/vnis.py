@@ -105,7 +105,7 @@ def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
     slots = [make_vtep(session, maps, link, remote) for remote in wanted.remotes]
     session.links.set_vnis(link.ifindex, [vni], there=True)
     underlay = session.link(wanted.dev) if wanted.dev else None
-    flags = {"learning": wanted.learning, "df": wanted.df}
+    flags = {name: getattr(wanted, name) for name in _abi.VNI_FLAGS}
     maps.set_vni(
         vni,
         wanted.vid,

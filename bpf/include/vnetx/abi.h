@@ -66,6 +66,9 @@
  */
 #define VNETX_SWITCHED 0x7678
 
+/* The same of a SYN that has been looked at: it is on its way back to who asked for that. */
+#define VNETX_CLAMPED 0x7679
+
 #define VNETX_ALEN 6
 #define VNETX_IFNAMSIZ 16
 /* Of the name of, or a path to, a network namespace. */
@@ -112,6 +115,9 @@ enum vnetx_tail {
 	VNETX_TAIL_FLOOD_VLAN,
 	VNETX_TAIL_FLOOD_VTEPS,
 	VNETX_TAIL_VXLAN_OUT,
+	VNETX_TAIL_TOO_BIG,
+	VNETX_TAIL_CLAMP_MSS,
+	VNETX_TAIL_VXLAN,
 	VNETX_TAIL_MAX,
 };
 
@@ -422,6 +428,9 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(EGRESS_REFUSED, "egress_refused", "the device it would leave by refused it")             \
 	X(NO_MEMORY, "no_memory", "the kernel had no memory for a copy")                           \
 	X(OWN_SOURCE, "own_source", "not a drop: the host's own address came from outside")        \
+	X(MTU_TOLD, "mtu_told", "not a drop of its own: its sender was told how much fits a VTEP") \
+	X(MSS_CLAMPED, "mss_clamped",                                                              \
+	  "not a drop: a SYN that promised more than a VTEP has room for")                         \
 	X(FDB_FULL, "fdb_full", "not a drop: the address was not learned, the FDB is full")        \
 	X(LEARN_LIMIT, "learn_limit", "not a drop: the address was not learned, the port's limit") \
 	X(VTEPS_FULL, "vteps_full", "not a drop: not learned, its VTEP is new, and too many are")  \
@@ -564,6 +573,8 @@ enum vnetx_vni_flags {
 	VNETX_VNI_LEARNING = 1 << 0,
 	/* The outer packet may not be fragmented. */
 	VNETX_VNI_DF = 1 << 1,
+	/* TCP's maximum segment size is made to fit. */
+	VNETX_VNI_CLAMP_MSS = 1 << 2,
 };
 
 /* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
@@ -609,6 +620,8 @@ _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 enum vnetx_outer_flags {
 	/* XDP may send by the device (VNETX_UNDERLAY of VNETX_HOOK_XDP). */
 	VNETX_OUTER_XDP = 1 << 0,
+	/* VNETX_VNI_CLAMP_MSS */
+	VNETX_OUTER_CLAMP_MSS = 1 << 1,
 };
 
 /* Outer headers that each CPU remembers, a power of two. */
@@ -730,6 +743,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_vxlan, "vxlan", SCHED_CLS, 0, 0)                                                   \
 	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
+	X(vnetx_too_big, "too_big", SCHED_CLS, 0, 0)                                               \
+	X(vnetx_clamp_mss, "clamp_mss", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
 	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                 \
 	X(vnetx_xdp_underlay, "xdp_underlay", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                   \
