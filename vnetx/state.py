@@ -12,7 +12,7 @@ import platform
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -309,22 +309,25 @@ def _vlans(maps: SwitchMaps) -> list[VlanView]:
     return found
 
 
+def _members(bits: int) -> Iterator[int]:
+    """The numbers of the bits that are set."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
+
+
 def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
     """The VNIs of a switch."""
-    vteps, found = maps.vteps(), {}
+    remotes, found = maps.all_vni_remotes(), {}
+    names = {index: unpack_address(address) for index, (address, _) in maps.vteps().items()}
     hooks = {_abi.HOOKS[name]: name for name in ("tc", "xdp")}
     for vni, record in maps.vnis().items():
-        remotes, device = maps.vni_remotes(record["vid"]), maps.port(record["device"])
-        ifindex = device["ifindex"] if device else 0
         flags = {name: bool(record["flags"] & bit) for name, bit in _abi.VNI_FLAGS.items()}
         found[vni] = Vni(
             unpack_address(record["local"]),
             record["vid"],
-            tuple(
-                unpack_address(address)
-                for index, (address, own) in vteps.items()
-                if remotes >> index & 1 and own == ifindex
-            ),
+            tuple(names[i] for i in _members(remotes.get(record["vid"], 0)) if i in names),
             record["dstport"],
             interface_name(record["underlay"]) if record["underlay"] else None,
             ttl=record["ttl"],

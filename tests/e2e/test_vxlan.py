@@ -11,7 +11,7 @@ import pytest
 from lib.overlay import vni_add
 from lib.snapshot import Failure, Machine, assert_gone
 from vnetx import engine, state
-from vnetx.datapath.maps import SwitchMaps
+from vnetx.datapath.maps import VXLAN_PROGRAMS, SwitchMaps
 from vnetx.model import SwitchSettings, Vni
 
 pytestmark = pytest.mark.root
@@ -142,7 +142,7 @@ def test_programs_are_loaded_for_as_long_as_there_are_vnis(machine: Machine) -> 
     machine.call(engine.switch_add, "br0", SMALL)
     before = machine.call(loaded)
     machine.call(vni_add, 1000, PLAIN, switch="br0")
-    assert machine.call(loaded) == before | {"vxlan", "flood_vteps"}
+    assert machine.call(loaded) == before | {*VXLAN_PROGRAMS}
     machine.call(engine.vni_del, [1000])
     assert machine.call(loaded) == before
 
@@ -158,6 +158,8 @@ def test_a_vni_is_changed(machine: Machine) -> None:
     assert not machine.call(vni_add, 1000, wanted).changed
     for change in (
         {"ttl": 7, "tos": 1, "df": True, "learning": False, "dev": "u1"},
+        {"clamp_mss": True, "underlay_hook": "none"},
+        {"clamp_mss": False, "underlay_hook": "xdp"},
         {"dstport": 8472},
         {"vid": 20},
     ):

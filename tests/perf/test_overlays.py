@@ -11,7 +11,9 @@ from vnetx_perf import overlays, subjects, trunks
 
 pytestmark = pytest.mark.root
 
-KINDS = [each.kind for each in overlays.KINDS]
+#: XDP takes packets before anybody can listen, and changes offloads.
+XDP = overlays.VnetxVxlanXdp.kind
+KINDS = [each.kind for each in overlays.KINDS if each.kind != XDP]
 
 
 def exchange(subject, data: bytes) -> None:
@@ -71,3 +73,16 @@ def test_both_are_the_same_devices():
             }
         expected = expected or found
         assert found == expected
+
+
+def test_xdp_takes_what_is_between_the_switches():
+    with subjects.make(XDP) as subject:
+        between = [listening(switch, trunks.TRUNK) for switch, _ in subject.switches()]
+        at_hosts = [listening(host, "eth0") for host in subject.hosts]
+        for _ in range(100):
+            exchange(subject, b"of some length")
+        seen = [len(received(sock)) for sock in (*between, *at_hosts)]
+        assert min(seen[2:]) >= 100
+        assert max(seen[:2]) < 50
+        for sock in (*between, *at_hosts):
+            sock.close()

@@ -487,16 +487,19 @@ class SwitchMaps:
                 found[record["vni"]] = {**record, "vid": _U32.unpack(raw)[0]}
         return dict(sorted(found.items()))
 
-    def set_vni(self, vni: int, vid: int, remotes: int, **values: Any) -> None:
-        """Makes a VNI that of a VLAN; bit n of `remotes` is the VTEP of index n.
+    def set_vnis(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Makes each VNI that of the VLAN `vid`; bit n of `remotes` is the VTEP of index n, and the
+        rest is ``struct vnetx_vni``.
 
-        What packets find it by comes last, and goes first (:meth:`delete_vni`). A VLAN that it was
-        before is left as it is (:meth:`clear_vni`).
+        What packets find it by comes last, and goes first (:meth:`delete_vni`). VLANs that they
+        were before are left as they are (:meth:`clear_vni`).
         """
-        key = _U32.pack(vid)
-        _bpf.map_update(self.fds["vni_remotes"], key, _abi.pack_vni_remotes(remotes))
-        _bpf.map_update(self.fds["vnis"], key, _abi.pack_vni(vni=vni, **values))
-        _bpf.map_update(self.fds["vni_vlans"], _U32.pack(vni), key)
+        for vni, row in rows.items():
+            values = dict(row)
+            key, remotes = _U32.pack(values.pop("vid")), values.pop("remotes")
+            _bpf.map_update(self.fds["vni_remotes"], key, _abi.pack_vni_remotes(remotes))
+            _bpf.map_update(self.fds["vnis"], key, _abi.pack_vni(vni=vni, **values))
+            _bpf.map_update(self.fds["vni_vlans"], _U32.pack(vni), key)
         self.advance_epoch()
 
     def delete_vni(self, vni: int) -> None:
@@ -524,6 +527,11 @@ class SwitchMaps:
         size = _SIZES["vni_remotes"][1]
         raw = _bpf.map_lookup(self.fds["vni_remotes"], _U32.pack(vid), size)
         return _abi.unpack_vni_remotes(raw) if raw else 0
+
+    def all_vni_remotes(self) -> dict[int, int]:
+        """What :meth:`vni_remotes` says, of each VLAN that has a VNI."""
+        items = _bpf.map_items(self.fds["vni_remotes"], *_SIZES["vni_remotes"])
+        return {_U32.unpack(key)[0]: _abi.unpack_vni_remotes(raw) for key, raw in items}
 
     def vteps(self) -> dict[int, tuple[bytes, int]]:
         """Address (16 bytes) and ifindex of the device of each VTEP, by index, learned ones too."""

@@ -19,7 +19,7 @@ from vnetx.engine.switches import (
     set_switch,
     set_vlan_rules,
 )
-from vnetx.engine.vnis import check_vni, need_vtep, remove_vnis, set_vni
+from vnetx.engine.vnis import check_vnis, keep_vnis, need_vtep, set_vnis
 from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
@@ -51,7 +51,7 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
         complete_switch(session, name)
         now = settings_of(session.maps(name))
         same = now.vlan_aware == wanted.settings.vlan_aware
-        remove_vnis(session, name, keep=wanted.vnis if same else ())
+        keep_vnis(session, name, wanted.vnis if same else ())
         set_switch(session, name, now, wanted.settings)
     else:
         make_switch(session, name, wanted.settings, implicit=False)
@@ -72,9 +72,8 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
     _apply_interfaces(session, name, wanted)
-    for vni, own in wanted.vnis.items():
-        check_vni(session, name, vni, own, planned=True)
-        set_vni(session, name, vni, own)
+    check_vnis(session, name, wanted.vnis, planned=True)
+    set_vnis(session, name, wanted.vnis)
     _apply_static(session, name, wanted, links)
 
 
@@ -120,8 +119,7 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
         free += 2 if twin else 1
     for interface, each in wanted.interfaces.items():
         set_interface(session, name, interface, each)
-    for vni, own in wanted.vnis.items():
-        set_vni(session, name, vni, own)
+    set_vnis(session, name, wanted.vnis)
     for match, vid in wanted.vlan_rules.items():
         session.executor.done.append(f"VLAN {vid} by {match}")
     for entry in wanted.fdb:

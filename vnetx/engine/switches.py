@@ -17,7 +17,7 @@ from vnetx.device import Link
 from vnetx.engine.interfaces import is_interface_of, outer_name, remove_interface
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
-from vnetx.engine.vnis import remove_vnis
+from vnetx.engine.vnis import keep_vnis
 from vnetx.errors import VnetxError, words
 from vnetx.model import (
     DEFAULT_VID,
@@ -44,7 +44,7 @@ def drop_if_empty(session: Session, switch: str) -> None:
 
 def remove_switch(session: Session, switch: str) -> None:
     maps = session.maps(switch)
-    remove_vnis(session, switch)
+    keep_vnis(session, switch)
     for name in maps.interfaces():
         remove_interface(session, switch, name)
     for ifindex in sorted(maps.undo()):

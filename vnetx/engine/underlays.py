@@ -6,6 +6,8 @@ vxlan device, as does all that the program leaves.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vnetx import _abi
 from vnetx.device import Link
 from vnetx.engine.execute import NoNativeXdp
@@ -16,12 +18,12 @@ from vnetx.plan import Offload, needed_offloads
 from vnetx.state import vnis_of
 
 
-def settle_underlays(session: Session, switch: str, *, without: int = 0) -> None:
+def settle_underlays(session: Session, switch: str, *, without: Collection[int] = ()) -> None:
     """Has the programs on the devices by which the VTEPs of a switch's VNIs are reached, and on no
     others.
 
     Args:
-        without: a VNI that is about to go, and does not count.
+        without: VNIs that are about to go, and do not count.
 
     Raises:
         VnetxError: a device does not take XDP, or there is another program.
@@ -54,10 +56,10 @@ def collect_underlays(session: Session, switch: str) -> None:
             _leave(session, switch, ifindex)
 
 
-def _wanted(session: Session, switch: str, without: int) -> dict[int, tuple[Link, str]]:
+def _wanted(session: Session, switch: str, without: Collection[int]) -> dict[int, tuple[Link, str]]:
     """Device and hook by ifindex."""
     found: dict[int, tuple[Link, str]] = {}
-    own = [each for vni, each in vnis_of(session.maps(switch)).items() if vni != without]
+    own = [each for vni, each in vnis_of(session.maps(switch)).items() if vni not in without]
     for hook in ("tc", "xdp"):
         vnis = [each for each in own if each.underlay_hook == hook and ":" not in each.local]
         links = [session.link(name) for name in {each.dev for each in vnis if each.dev}]

@@ -18,7 +18,7 @@ from vnetx.engine.interfaces import (
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, set_vlan_rules
 from vnetx.engine.transaction import transaction
-from vnetx.engine.vnis import remove_vni
+from vnetx.engine.vnis import remove_vnis
 from vnetx.errors import VnetxError
 from vnetx.links import Links
 from vnetx.model import (
@@ -102,8 +102,7 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
         _change_vlans(session, ports, lambda _, vlans: vlans.remove(vids))
         kept = {match: vid for match, vid in maps.vlan_rules().items() if match not in rules}
         set_vlan_rules(session, switch, kept)
-        for vni in vnis:
-            remove_vni(session, switch, vni)
+        remove_vnis(session, switch, vnis)
         for name in interfaces:  # last: their routes do not come back
             remove_interface(session, switch, name)
         return session.result()

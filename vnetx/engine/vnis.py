@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vnetx import _abi
 from vnetx.datapath.fdb import Fdb, Query
@@ -53,92 +54,132 @@ def _values(session: Session, switch: str, ifindex: int, *, device: bool) -> dic
 # -------------------------------------------------------------- checks
 
 
-def check_vni(session: Session, switch: str, vni: int, wanted: Vni, *, planned: bool) -> None:
-    """Refuses what cannot be, before anything is touched."""
-    what = f"VNI {vni}"
+def check_vnis(session: Session, switch: str, wanted: Mapping[int, Vni], *, planned: bool) -> None:
+    """Refuses what cannot be, before anything is touched.
+
+    Args:
+        planned: local addresses need not be this host's.
+
+    Raises:
+        VnetxError: a VLAN or a VNI is another one's, or something is not there.
+    """
+    records = session.maps(switch).vnis()
     aware = settings_of(session.maps(switch)).vlan_aware
-    if aware and not wanted.vid:
-        raise VnetxError(what, f"switch {switch} is VLAN-aware", "give --vlan VID")
-    for other, record in session.maps(switch).vnis().items():
-        if other != vni and record["vid"] == wanted.vid:
-            its = f"VLAN {wanted.vid} is" if wanted.vid else f"switch {switch} has"
+    owners = {record["vid"]: vni for vni, record in records.items() if vni not in wanted}
+    elsewhere = {
+        vni: name for name in session.names() if name != switch for vni in session.maps(name).vnis()
+    }
+    devices = {own.dev for own in wanted.values() if own.dev}
+    absent = {name for name in devices if session.link(name) is None}
+    foreign = set() if planned else _foreign(session, {own.local for own in wanted.values()})
+    for vni, own in wanted.items():
+        what = f"VNI {vni}"
+        if aware and not own.vid:
+            raise VnetxError(what, f"switch {switch} is VLAN-aware", "give --vlan VID")
+        other = owners.setdefault(own.vid, vni)
+        if other != vni:
+            its = f"VLAN {own.vid} is" if own.vid else f"switch {switch} has"
             raise VnetxError(what, f"{its} VNI {other} already", f"vnetx vni del {other}")
-    for name in session.names():
-        if name != switch and vni in session.maps(name).vnis():
-            raise VnetxError(what, f"it is one of switch {name}", f"vnetx vni del {vni}")
-    if wanted.dev is not None and session.link(wanted.dev) is None:
-        raise VnetxError(f"{what}, underlay {wanted.dev}", "there is no interface of that name")
-    if not planned and session.links.holder_of(wanted.local) is None:
-        raise VnetxError(
-            f"{what}, local address {wanted.local}",
-            "this host does not have it",
-            "ip address add, or --planned for one that it will have",
-        )
+        if vni in elsewhere:
+            raise VnetxError(what, f"it is one of switch {elsewhere[vni]}", f"vnetx vni del {vni}")
+        if own.dev in absent:
+            raise VnetxError(f"{what}, underlay {own.dev}", "there is no interface of that name")
+        if own.local in foreign:
+            raise VnetxError(
+                f"{what}, local address {own.local}",
+                "this host does not have it",
+                "ip address add, or --planned for one that it will have",
+            )
+
+
+def _foreign(session: Session, addresses: Iterable[str]) -> set[str]:
+    return {address for address in addresses if session.links.holder_of(address) is None}
 
 
 # -------------------------------------------------------------- making
 
 
-def set_vni(session: Session, switch: str, vni: int, wanted: Vni) -> None:
-    """Makes a VNI, or one that is there what `wanted` says."""
+def set_vnis(session: Session, switch: str, wanted: Mapping[int, Vni]) -> None:
+    """Makes VNIs, or those that are there what `wanted` says."""
     executor = session.executor
     session.when_done(settle_underlays, session, switch)
-    before = vnis_of(session.maps(switch)).get(vni) if switch in session.names() else None
-    if before == wanted:
+    now = vnis_of(session.maps(switch)) if switch in session.names() else {}
+    changes = {vni: own for vni, own in wanted.items() if now.get(vni) != own}
+    executor.done += [_told(switch, vni, own) for vni, own in changes.items()]
+    if executor.rehearsing or not changes:
         return
-    told = f"VLAN {wanted.vid} of {switch}" if wanted.vid else f"switch {switch}"
-    to = f", flooded to {', '.join(wanted.remotes)}" if wanted.remotes else ""
-    executor.done.append(f"VNI {vni} is {told}{to}")
-    if executor.rehearsing:
-        return
-    session.if_it_fails(drop_unused, session, switch, wanted.remotes)
-    if before:
-        session.if_it_fails(set_vni, session, switch, vni, before)
-    else:
-        session.if_it_fails(remove_vni, session, switch, vni)
+    before = {vni: now[vni] for vni in changes if vni in now}
+    session.if_it_fails(drop_unused, session, switch, _remotes(changes))
+    session.if_it_fails(set_vnis, session, switch, before)
+    session.if_it_fails(remove_vnis, session, switch, changes.keys() - before.keys())
     executor.need(switch, *VXLAN_PROGRAMS)
-    if wanted.underlay_hook == "xdp":
+    if any(own.underlay_hook == "xdp" for own in changes.values()):
         executor.need(switch, *VXLAN_XDP_PROGRAMS)
     maps = session.maps(switch)
-    old = maps.vnis().get(vni)
-    device, link = _device(session, switch, vni, wanted)
-    slots = [make_vtep(session, maps, link, remote) for remote in wanted.remotes]
-    session.links.set_vnis(link.ifindex, [vni], there=True)
-    underlay = session.link(wanted.dev) if wanted.dev else None
-    flags = {name: getattr(wanted, name) for name in _abi.VNI_FLAGS}
-    maps.set_vni(
-        vni,
-        wanted.vid,
-        sum(1 << index for index in slots),
-        flags=sum(_abi.VNI_FLAGS[name] for name, on in flags.items() if on),
-        local=pack_address(wanted.local),
-        device=device,
-        dstport=wanted.dstport,
-        ttl=wanted.ttl,
-        tos=wanted.tos,
-        ttl_default=session.links.default_ttl(),
-        hook=_abi.HOOKS.get(wanted.underlay_hook, _abi.HOOKS["auto"]),
-        underlay=underlay.ifindex if underlay else 0,
-    )
-    if old and old["vid"] != wanted.vid:
-        _leave_vlan(maps, old["vid"])
-    if old and old["device"] != device:
-        _leave_device(session, maps, vni, old["device"])
-    drop_unused(session, switch, before.remotes if before else ())
+    records = maps.vnis()
+    rows: dict[int, dict[str, Any]] = {}
+    for dstport in sorted({own.dstport for own in changes.values()}):
+        group = {vni: own for vni, own in changes.items() if own.dstport == dstport}
+        device, link = _device(session, switch, dstport, group)
+        slots = make_vteps(session, maps, link, _remotes(group))
+        session.links.set_vnis(link.ifindex, list(group), there=True)
+        rows |= {vni: _row(session, own, device, slots) for vni, own in group.items()}
+    maps.set_vnis(rows)
+    moved = {records[vni]["vid"]: vni for vni in rows if vni in records}
+    moved = {vid: vni for vid, vni in moved.items() if rows[vni]["vid"] != vid}
+    _leave_vlans(maps, moved.keys(), {row["vid"] for row in rows.values()})
+    for vni, row in rows.items():
+        if vni in records and records[vni]["device"] != row["device"]:
+            _leave_device(session, maps, [vni], records[vni]["device"])
+    drop_unused(session, switch, _remotes(before))
 
 
-def _leave_vlan(maps: SwitchMaps, vid: int) -> None:
-    """A VLAN has no VNI any more: nothing in it is behind VTEPs."""
-    maps.clear_vni(vid)
-    fdb = Fdb(maps)
+def _told(switch: str, vni: int, own: Vni) -> str:
+    what = f"VLAN {own.vid} of {switch}" if own.vid else f"switch {switch}"
+    to = f", flooded to {', '.join(own.remotes)}" if own.remotes else ""
+    return f"VNI {vni} is {what}{to}"
+
+
+def _remotes(vnis: Mapping[int, Vni]) -> set[str]:
+    return {remote for own in vnis.values() for remote in own.remotes}
+
+
+def _row(session: Session, own: Vni, device: int, slots: Mapping[str, int]) -> dict[str, Any]:
+    """What :meth:`SwitchMaps.set_vnis` takes."""
+    underlay = session.link(own.dev) if own.dev else None
+    return {
+        "vid": own.vid,
+        "remotes": sum(1 << slots[remote] for remote in own.remotes),
+        "flags": sum(bit for name, bit in _abi.VNI_FLAGS.items() if getattr(own, name)),
+        "local": pack_address(own.local),
+        "device": device,
+        "dstport": own.dstport,
+        "ttl": own.ttl,
+        "tos": own.tos,
+        "ttl_default": session.links.default_ttl(),
+        "hook": _abi.HOOKS.get(own.underlay_hook, _abi.HOOKS["auto"]),
+        "underlay": underlay.ifindex if underlay else 0,
+    }
+
+
+def _leave_vlans(maps: SwitchMaps, vids: Collection[int], taken: Collection[int] = ()) -> None:
+    """VLANs have no VNI any more, or (those `taken`) another one: nothing that is known in them is
+    behind VTEPs."""
+    fdb, vteps = Fdb(maps), maps.vteps().keys()
     states = ("learned", "static", "sticky")
-    fdb.flush(Query(ports=maps.vteps().keys(), bd=fdb.vlans.get(vid, 0), states=states))
+    for vid in set(vids) - set(taken):
+        maps.clear_vni(vid)
+    if not maps.vnis():
+        fdb.flush(Query(ports=vteps, states=states))
+        return
+    for vid in vids:
+        fdb.flush(Query(ports=vteps, bd=fdb.vlans.get(vid, 0), states=states))
 
 
-def _leave_device(session: Session, maps: SwitchMaps, vni: int, index: int) -> None:
+def _leave_device(session: Session, maps: SwitchMaps, vnis: Sequence[int], index: int) -> None:
     port = maps.port(index)
     if port and session.links.name_of(port["ifindex"]):
-        session.links.set_vnis(port["ifindex"], [vni], there=False)
+        session.links.set_vnis(port["ifindex"], vnis, there=False)
 
 
 def _device_name(switch: str, dstport: int) -> str:
@@ -160,10 +201,12 @@ def _orphans(session: Session, switch: str) -> list[Link]:
     return found
 
 
-def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, Link]:
+def _device(
+    session: Session, switch: str, dstport: int, wanted: Mapping[int, Vni]
+) -> tuple[int, Link]:
     """The index and the link of the vxlan device of a UDP port, made when there is none."""
-    maps, alias = session.maps(switch), _alias(switch, wanted.dstport)
-    mtu = _mtu(session, vni, wanted)
+    maps, alias = session.maps(switch), _alias(switch, dstport)
+    mtu, what = _mtu(session, wanted), f"VNI {next(iter(wanted))}"
     devices = maps.vxlan_devices()
     for ifindex, index in devices.items():
         link = session.links.by_index(ifindex)
@@ -174,16 +217,16 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
             return index, link
     if not devices:
         maps.offer_vteps()
-    name = _device_name(switch, wanted.dstport)
+    name = _device_name(switch, dstport)
     if session.links.get(name) is not None:
-        name = _device_name(str(os.getpid()), wanted.dstport)
-    session.links.add_vxlan(name, wanted.dstport, mtu)
+        name = _device_name(str(os.getpid()), dstport)
+    session.links.add_vxlan(name, dstport, mtu)
     session.forget_links()
     link = session.links.get(name)
     if link is None:
         raise VnetxError(f"making the VXLAN device {name}", "it vanished")
     session.if_it_fails(session.links.delete, link.ifindex)
-    index = free_index(maps.slots(), maps.meta()["max_ports"], f"VNI {vni}")
+    index = free_index(maps.slots(), maps.meta()["max_ports"], what)
     maps.reset_port(index)
     _widen(maps, index)
     maps.set_port(index, _values(session, switch, link.ifindex, device=True))
@@ -200,20 +243,27 @@ def _device(session: Session, switch: str, vni: int, wanted: Vni) -> tuple[int, 
             if each.kind == "vxlan" and each.ifindex != link.ifindex
         ]
         raise VnetxError(
-            f"VNI {vni}, UDP port {wanted.dstport}",
+            f"{what}, UDP port {dstport}",
             f"it is in use, perhaps by {', '.join(others) or 'a program'}",
             "give another --dstport, here and at the remotes, or delete that device",
         ) from error
     if not session.links.let_forward(name):
         session.messages.append(
-            f"VNI {vni}: /proc/sys is read-only, and all outer headers are the kernel's"
+            f"{what}: /proc/sys is read-only, and all outer headers are the kernel's"
         )
     session.executor.done.append(f"make VXLAN device {name}")
     return index, link
 
 
-def _mtu(session: Session, vni: int, wanted: Vni) -> int:
-    """What a frame may carry so that the outer packet fits the underlay."""
+def _mtu(session: Session, wanted: Mapping[int, Vni]) -> int:
+    """What a frame may carry so that the outer packet fits the underlay of each VNI."""
+    first: dict[object, int] = {}
+    for vni, own in wanted.items():
+        first.setdefault((own.dev, own.remotes[:1], own.local), vni)
+    return min(_mtu_of(session, vni, wanted[vni]) for vni in first.values())
+
+
+def _mtu_of(session: Session, vni: int, wanted: Vni) -> int:
     overhead = OVERHEAD[6 if ":" in wanted.local else 4]
     link = session.link(wanted.dev) if wanted.dev else None
     for remote in wanted.remotes:
@@ -235,21 +285,30 @@ def _widen(maps: SwitchMaps, index: int) -> None:
         maps.set_switch(port_slots=index + 1)
 
 
-def make_vtep(session: Session, maps: SwitchMaps, link: Link, remote: str) -> int:
-    """The slot of a VTEP, made when there is none; one that was learned becomes a named one."""
-    address = pack_address(remote)
+def make_vteps(
+    session: Session, maps: SwitchMaps, link: Link, remotes: Collection[str]
+) -> dict[str, int]:
+    """The slots of VTEPs by their addresses, made where there are none; one that was learned
+    becomes a named one."""
     first = maps.meta()["max_ports"]
-    for index, vtep in maps.vteps().items():
-        if vtep == (address, link.ifindex):
-            if index < first:
-                return index
-            Fdb(maps).forget_port(index)
-            maps.delete_vtep(index)
-    index = free_index(maps.slots(), first, f"VTEP {remote}")
-    maps.reset_port(index)
-    _widen(maps, index)
-    maps.set_vtep(index, address, _values(session, maps.name, link.ifindex, device=False))
-    return index
+    vteps = maps.vteps().items()
+    there = {address: index for index, (address, ifindex) in vteps if ifindex == link.ifindex}
+    used, found = set(maps.slots()), {}
+    values = _values(session, maps.name, link.ifindex, device=False)
+    for remote in sorted(remotes):
+        address = pack_address(remote)
+        index = there.get(address, 0)
+        if not 0 < index < first:
+            if index:
+                Fdb(maps).forget_port(index)
+                maps.delete_vtep(index)
+            index = free_index(used, first, f"VTEP {remote}")
+            used.add(index)
+            maps.reset_port(index)
+            _widen(maps, index)
+            maps.set_vtep(index, address, values)
+        found[remote] = index
+    return found
 
 
 def need_vtep(session: Session, switch: str, vni: int, address: str) -> int:
@@ -272,29 +331,30 @@ def need_vtep(session: Session, switch: str, vni: int, address: str) -> int:
     link = session.link_by_index(port["ifindex"]) if port else None
     if link is None:
         raise VnetxError(f"VTEP {address} of VNI {vni}", "the VXLAN device is gone")
-    return make_vtep(session, maps, link, address)
+    return make_vteps(session, maps, link, [address])[address]
 
 
 # -------------------------------------------------------------- removing
 
 
-def remove_vni(session: Session, switch: str, vni: int) -> None:
-    """Removes a VNI, and what only it used."""
+def remove_vnis(session: Session, switch: str, vnis: Collection[int]) -> None:
+    """Removes VNIs, and what only they used."""
     maps = session.maps(switch)
-    record = maps.vnis().get(vni)
-    if record:
-        session.executor.done.append(f"remove VNI {vni} of {switch}")
-        if session.executor.rehearsing:
-            return
-        before = vnis_of(maps)[vni]
-        settle_underlays(session, switch, without=vni)
-        session.if_it_fails(set_vni, session, switch, vni, before)
-        maps.delete_vni(vni)
-        _leave_vlan(maps, record["vid"])
-        _leave_device(session, maps, vni, record["device"])
-        drop_unused(session, switch, before.remotes)
-    else:
-        drop_unused(session, switch)
+    records = {vni: record for vni, record in maps.vnis().items() if vni in vnis}
+    session.executor.done += [f"remove VNI {vni} of {switch}" for vni in records]
+    if session.executor.rehearsing:
+        return
+    before = {vni: own for vni, own in vnis_of(maps).items() if vni in records}
+    if records:
+        settle_underlays(session, switch, without=records)
+        session.if_it_fails(set_vnis, session, switch, before)
+        for vni in records:
+            maps.delete_vni(vni)
+        _leave_vlans(maps, {record["vid"] for record in records.values()})
+        for index in {record["device"] for record in records.values()}:
+            own = [vni for vni, record in records.items() if record["device"] == index]
+            _leave_device(session, maps, own, index)
+    drop_unused(session, switch, _remotes(before))
 
 
 def drop_unused(session: Session, switch: str, candidates: Collection[str] = ()) -> None:
@@ -330,11 +390,9 @@ def drop_unused(session: Session, switch: str, candidates: Collection[str] = ())
             maps.reset_port(index)
 
 
-def remove_vnis(session: Session, switch: str, keep: Collection[int] = ()) -> None:
-    """Removes the VNIs of a switch, but those to `keep`."""
-    for vni in session.maps(switch).vnis():
-        if vni not in keep:
-            remove_vni(session, switch, vni)
+def keep_vnis(session: Session, switch: str, keep: Collection[int] = ()) -> None:
+    """Removes the VNIs of a switch, but those to `keep`, and what killed commands left."""
+    remove_vnis(session, switch, session.maps(switch).vnis().keys() - set(keep))
     if not session.executor.rehearsing:
         collect_vnis(session, switch)
 
@@ -348,9 +406,9 @@ def collect_vnis(session: Session, switch: str) -> None:
         port = maps.port(record["device"])
         if port is None or session.links.name_of(port["ifindex"]) is None:
             session.messages.append(f"VNI {vni} of switch {switch} is gone: so is its device")
-            remove_vni(session, switch, vni)
-    for vid in maps.stale_vnis():  # likewise
-        _leave_vlan(maps, vid)
+            remove_vnis(session, switch, [vni])
+    if stale := maps.stale_vnis():  # likewise
+        _leave_vlans(maps, stale)
     collect_underlays(session, switch)
     drop_unused(session, switch)
     for link in _orphans(session, switch):
@@ -368,4 +426,4 @@ def change_remotes(
             f"remote {remote} of VNI {vni}", "it is none of it", f"vnetx vni show {vni}"
         )
     kept = tuple(remote for remote in (*now.remotes, *add) if remote not in going)
-    set_vni(session, switch, vni, replace(now, remotes=kept))
+    set_vnis(session, switch, {vni: replace(now, remotes=kept)})

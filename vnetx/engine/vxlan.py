@@ -10,7 +10,7 @@ from vnetx import model
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switch
 from vnetx.engine.transaction import transaction
-from vnetx.engine.vnis import change_remotes, check_vni, need_vtep, remove_vni, set_vni
+from vnetx.engine.vnis import change_remotes, check_vnis, need_vtep, remove_vnis, set_vnis
 from vnetx.errors import VnetxError
 from vnetx.model import DEFAULT_SWITCH, SwitchSettings, Vni
 from vnetx.state import vnis_of
@@ -52,8 +52,9 @@ def vni_add(
         ensure_switch(session, switch, SwitchSettings(), implicit=True)
         if wanted.vid:
             become_vlan_aware(session, switch)
-        check_vni(session, switch, vni, wanted, planned=planned or "local" not in settings)
-        set_vni(session, switch, vni, wanted)
+        planned = planned or "local" not in settings
+        check_vnis(session, switch, {vni: wanted}, planned=planned)
+        set_vnis(session, switch, {vni: wanted})
         return session.result()
 
 
@@ -65,9 +66,8 @@ def vni_del(vnis: Sequence[int]) -> Result:
     """
     with transaction() as session:
         found = {vni: _need(session, vni) for vni in vnis}
-        for vni, switch in found.items():
-            remove_vni(session, switch, vni)
         for switch in dict.fromkeys(found.values()):
+            remove_vnis(session, switch, [vni for vni, its in found.items() if its == switch])
             drop_if_empty(session, switch)
         return session.result()
 
