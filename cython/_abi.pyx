@@ -568,7 +568,7 @@ def unpack_vni(bytes raw):
 
 def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), int device=0,
              int dstport=0, int ttl=0, int tos=0, int ttl_default=0,
-             int hook=0, uint32_t underlay=0):
+             int hook=0, uint32_t underlay=0, uint32_t learn_limit=0):
     cdef vnetx_vni value
     memset(&value, 0, sizeof(value))
     if len(local) != 16:
@@ -583,6 +583,7 @@ def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), i
     value.ttl_default = ttl_default
     value.hook = hook
     value.underlay = underlay
+    value.learn_limit = learn_limit
     return dump(&value)
 
 

@@ -104,6 +104,7 @@ cdef extern from "vnetx/abi.h" nogil:
         uint8_t ttl_default
         uint8_t hook
         uint32_t underlay
+        uint32_t learn_limit
 
     struct vnetx_vni_remotes:
         uint64_t member[1]

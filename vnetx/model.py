@@ -403,6 +403,8 @@ class Vni:
         dev: the device of the underlay that tells how large packets may be; None for the one by
             which the route to the first remote leads, or that has the local address.
         learning: addresses are learned from what VTEPs send.
+        learn_limit: most addresses that are learned from each VTEP, 0 for no limit; of several VNIs
+            of a UDP port the smallest one holds.
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
@@ -418,6 +420,7 @@ class Vni:
     dstport: int = VXLAN_PORT
     dev: str | None = None
     learning: bool = True
+    learn_limit: int = 0
     ttl: int = 0
     tos: int = 0
     df: bool = False
@@ -433,6 +436,7 @@ class Vni:
             check_vid(self.vid)
         _check_range("dstport", self.dstport, 1, 65535)
         _check_range("ttl", self.ttl, 0, 255)
+        _check_range("learn limit", self.learn_limit, 0, 2**32 - 1)
         if self.tos != _abi.TOS_INHERIT and (self.tos & 3 or not 0 <= self.tos <= 252):
             raise InvalidValue(f"tos {self.tos}", "not 1, nor a multiple of 4 up to 252")
         object.__setattr__(self, "local", parse_vtep(self.local))

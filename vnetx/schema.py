@@ -190,6 +190,7 @@ class _Vni(_Part):
     dstport: int = model.VXLAN_PORT
     dev: _Interface | None = None
     learning: bool = True
+    learn_limit: int = 0
     ttl: int = 0
     tos: int | Literal["inherit"] = 0
     df: bool = False

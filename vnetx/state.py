@@ -100,7 +100,8 @@ class VniView:
 
     Attributes:
         stats: counters of its VLAN, None in a switch without VLANs.
-        vteps: those of its UDP port, which its frames come from and go to.
+        vteps: those that its frames may come from and go to: its remotes, and what is no remote of
+            any VNI. Their counters are those of all VNIs.
         unreachable: why, by remote.
     """
 
@@ -330,6 +331,7 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
             tuple(names[i] for i in _members(remotes.get(record["vid"], 0)) if i in names),
             record["dstport"],
             interface_name(record["underlay"]) if record["underlay"] else None,
+            learn_limit=record["learn_limit"],
             ttl=record["ttl"],
             tos=record["tos"],
             underlay_hook=hooks.get(record["hook"], "none"),
@@ -354,9 +356,13 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
                     unpack_address(address), index < first, _stats(maps, index, reasons)
                 )
                 by_device.setdefault(maps.index_of(ifindex), []).append(seen)
-            for vni, own in vnis_of(maps).items():
+            all_own = vnis_of(maps)
+            flooded = {remote for own in all_own.values() for remote in own.remotes}
+            for vni, own in all_own.items():
                 stats = maps.vlan_stats(own.vid) if own.vid else None
+                others = flooded - {*own.remotes}
                 vteps = by_device.get(records[vni]["device"], [])
+                vteps = [vtep for vtep in vteps if vtep.address not in others]
                 unreachable = {
                     remote: why for remote in own.remotes if (why := _unreachable(remote))
                 }

@@ -103,9 +103,12 @@ def vni(view: VniView) -> dict[str, Any]:
         "dstport": own.dstport,
         "dev": own.dev,
         "learning": own.learning,
+        "learn_limit": own.learn_limit,
         "ttl": own.ttl,
         "tos": "inherit" if own.tos == model.TOS_INHERIT else own.tos,
         "df": own.df,
+        "clamp_mss": own.clamp_mss,
+        "underlay_hook": own.underlay_hook,
         "unreachable": view.unreachable,
         "stats": view.stats,
         "vteps": [

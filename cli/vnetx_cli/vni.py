@@ -50,6 +50,12 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
 @click.option(
     "--learning/--no-learning", default=None, help="Learn which address is behind which VTEP."
 )
+@click.option(
+    "--learn-limit",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Most addresses that are learned from each VTEP; 0: no limit.",
+)
 @click.option("--ttl", type=click.IntRange(0, 255), help="TTL of outer packets; 0: the kernel's.")
 @click.option(
     "--tos",

@@ -6,7 +6,7 @@ import contextlib
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -22,6 +22,8 @@ from lib.topology import (
     Node,
     Tap,
     checksum,
+    dhcp_lease,
+    dhcp_server,
     host_mac,
     ipv4,
     ipv6,
@@ -180,6 +182,42 @@ def test_the_host_takes_part(overlay: Callable[..., Overlay], interface: str) ->
     tcp_test(far, near, ipv4(100), megabytes=2)
 
 
+def test_a_mesh_of_three_hosts(overlay: Callable[..., Overlay]) -> None:
+    """Ten VNIs: every pair in one talks, and nobody ever hears of another."""
+    made = overlay(2, hosts=range(1, 11))
+    networks = {1000 + n: (n, 10 + n, 20 + n) for n in range(1, 11)}
+    for vni, (own, *others) in networks.items():
+        made.switch.attach(f"p{own}", access=10 * own)
+        made.vni(vni, 1, 2, vid=10 * own)
+        for number, host in enumerate(others, 1):
+            made.kernel(number, vni, host, to=(0, 3 - number))
+    nodes = hosts(made)
+    taps = {n: Tap(node, f"h{n}", everything=True) for n, node in nodes.items()}
+    for members in networks.values():
+        for here, there in permutations(members, 2):
+            assert ping(nodes[here], ipv4(there)), (here, there)
+    for members in networks.values():
+        everybody = {host_mac(n) for n in members}
+        for n in members:
+            heard = {data[6:12] for data in taps[n].received()}
+            assert heard == everybody
+    assert made.dropped() == {}
+
+
+@pytest.mark.parametrize("server", [1, 11])
+def test_dhcp(overlay: Callable[..., Overlay], server: int) -> None:
+    """A lease from behind the other VTEP, on either side."""
+    made = overlay(addresses=False)
+    made.switch.attach("p1")
+    made.vni(1000, 1)
+    made.kernel(1, 1000, 11, addresses=False)
+    nodes, client = hosts(made), 12 - server
+    nodes[server].ip(f"addr add {ipv4(100)}/24 dev h{server}")
+    dhcp_server(nodes[server], f"h{server}", ipv4(50), ipv4(60))
+    lease = dhcp_lease(nodes[client], f"h{client}")
+    assert lease in [ipv4(n) for n in range(50, 61)]
+
+
 # ---------------------------------------------------------------- who gets what
 
 A, B, C, X, LAST = (station(number) for number in (0xA, 0xB, 0xC, 0xE, 0xFFF))
@@ -291,6 +329,23 @@ def test_without_learning(overlay: Callable[..., Overlay]) -> None:
     made.vni(1000, learning=True)
     reach(made, 11, data, 1, 2)
     assert made.fdb()[X, 0] == made.vtep(1)
+
+
+def test_a_vtep_with_too_many_addresses(overlay: Callable[..., Overlay]) -> None:
+    """The limit is of each VTEP, named or not, and of the strictest VNI of the port."""
+    made = quiet(overlay(3, addresses=False))
+    made.vni(1000, 1, 2, learn_limit=5)
+    made.call(engine.vni_remote_del, 1000, [made.vtep(3)])
+    addresses = [station(0x100 + n) for n in range(12)]
+    for number in (1, 3):
+        for mac in addresses[6 * (number == 3) :][:6]:
+            reach(made, 10 * number + 1, frame(BROADCAST, mac), 1)
+    known = Counter(made.fdb().values())
+    assert (known[made.vtep(1)], known[made.vtep(3)]) == (5, 5)
+    assert made.reasons()[made.vtep(1)]["learn_limit"] >= 1
+    made.vni(1000, 1, 2)
+    reach(made, 11, frame(BROADCAST, addresses[5]), 1)
+    assert made.fdb()[addresses[5], 0] == made.vtep(1)
 
 
 def test_a_remote_that_is_removed(overlay: Callable[..., Overlay]) -> None:

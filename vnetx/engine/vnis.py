@@ -131,6 +131,7 @@ def set_vnis(session: Session, switch: str, wanted: Mapping[int, Vni]) -> None:
     for vni, row in rows.items():
         if vni in records and records[vni]["device"] != row["device"]:
             _leave_device(session, maps, [vni], records[vni]["device"])
+    _limit_learning(maps)
     drop_unused(session, switch, _remotes(before))
 
 
@@ -154,12 +155,27 @@ def _row(session: Session, own: Vni, device: int, slots: Mapping[str, int]) -> d
         "local": pack_address(own.local),
         "device": device,
         "dstport": own.dstport,
+        "learn_limit": own.learn_limit,
         "ttl": own.ttl,
         "tos": own.tos,
         "ttl_default": session.links.default_ttl(),
         "hook": _abi.HOOKS.get(own.underlay_hook, _abi.HOOKS["auto"]),
         "underlay": underlay.ifindex if underlay else 0,
     }
+
+
+def _limit_learning(maps: SwitchMaps) -> None:
+    """Gives VTEPs, and the device that learned ones are made from, the smallest limit that there is
+    of a VNI by which their addresses come."""
+    limits: dict[int, set[int]] = {}
+    for record in maps.vnis().values():
+        limits.setdefault(record["device"], set()).add(record["learn_limit"])
+    devices = maps.vxlan_devices()
+    of = {index: devices.get(ifindex, 0) for index, (_, ifindex) in maps.vteps().items()}
+    for index, device in {**of, **{device: device for device in devices.values()}}.items():
+        port, limit = maps.port(index), min(limits.get(device, set()) - {0}, default=0)
+        if port and port["learn_limit"] != limit:
+            maps.set_port(index, {**port, "learn_limit": limit})
 
 
 def _leave_vlans(maps: SwitchMaps, vids: Collection[int], taken: Collection[int] = ()) -> None:
@@ -354,6 +370,7 @@ def remove_vnis(session: Session, switch: str, vnis: Collection[int]) -> None:
         for index in {record["device"] for record in records.values()}:
             own = [vni for vni, record in records.items() if record["device"] == index]
             _leave_device(session, maps, own, index)
+        _limit_learning(maps)
     drop_unused(session, switch, _remotes(before))
 
 

@@ -597,7 +597,9 @@ struct vnetx_vni {
 	__u8 hook;
 	/* The underlay's device that was named, or 0. */
 	__u32 underlay;
-	__u32 pad[7];
+	/* Of each VTEP: that of its port is the smallest of its VNIs. */
+	__u32 learn_limit;
+	__u32 pad[6];
 };
 _Static_assert(sizeof(struct vnetx_vni) == 64, "vnetx_vni");
 
