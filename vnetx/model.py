@@ -399,6 +399,7 @@ class Vni:
         local: this VTEP's own address, IPv4 or IPv6.
         vid: the VLAN that the VNI is; 0 for all of a switch that is not VLAN-aware.
         remotes: VTEPs that flooded frames go to, at most 1024, of the family of `local`.
+        group: a multicast group, IPv4, that they go to beside that; the host joins it.
         dstport: UDP port of the VTEPs.
         dev: the device of the underlay that tells how large packets may be; None for the one by
             which the route to the first remote leads, or that has the local address.
@@ -417,6 +418,7 @@ class Vni:
     local: str
     vid: int = 0
     remotes: tuple[str, ...] = ()
+    group: str | None = None
     dstport: int = VXLAN_PORT
     dev: str | None = None
     learning: bool = True
@@ -446,6 +448,13 @@ class Vni:
             raise InvalidValue(
                 f"{len(unique)} remotes", f"a VNI can have {_abi.VNI_REMOTES_MAX} at most"
             )
+        if self.group is not None:
+            object.__setattr__(self, "group", parse_group(self.group))
+            if ":" in self.local:
+                raise InvalidValue(
+                    f"group {self.group}",
+                    f"IPv4 and IPv6 are mixed: the local address is {self.local}",
+                )
         for remote in unique:
             if remote == self.local:
                 raise InvalidValue(f"remote {remote}", "is the local address")
@@ -455,6 +464,27 @@ class Vni:
                     f"IPv4 and IPv6 are mixed: the local address is {self.local}",
                     "a VNI's underlay is one of them",
                 )
+
+    @property
+    def flooded(self) -> tuple[str, ...]:
+        """All that flooded frames go to."""
+        return (*self.remotes, self.group) if self.group else self.remotes
+
+
+def parse_group(text: str) -> str:
+    """A multicast group of the underlay in the canonical form.
+
+    Raises:
+        InvalidValue: it is none, or of IPv6: a device with a VNI filter does not take the interface
+            that those need.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidValue(f"group '{text}'", "not an IPv4 address") from None
+    if not address.is_multicast or address.version == 6:
+        raise InvalidValue(f"group {text}", "not a multicast group of IPv4")
+    return str(address)
 
 
 def check_vni(vni: int) -> int:
@@ -489,6 +519,11 @@ def pack_address(text: str) -> bytes:
     """An address in 16 bytes; IPv4 is ::ffff:a.b.c.d."""
     address = ipaddress.ip_address(text)
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def is_group(address: str) -> bool:
+    """Whether an address is a multicast group's."""
+    return ipaddress.ip_address(address).is_multicast
 
 
 def unpack_address(raw: bytes) -> str:

@@ -187,6 +187,7 @@ class _Vni(_Part):
     vlan: _Vid | None = None
     local: _Vtep
     remotes: Annotated[list[_Vtep], _empty_is(list)] = Field(default_factory=list)
+    group: str | None = None
     dstport: int = model.VXLAN_PORT
     dev: _Interface | None = None
     learning: bool = True

@@ -23,7 +23,7 @@ from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, PortNames
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import PortSettings, SwitchSettings, Vni, unpack_address
+from vnetx.model import PortSettings, SwitchSettings, Vni, is_group, unpack_address
 from vnetx.vlan_rule import Rules
 
 _SIOCGIFFLAGS = 0x8913
@@ -324,11 +324,13 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
     names = {index: unpack_address(address) for index, (address, _) in maps.vteps().items()}
     hooks = {_abi.HOOKS[name]: name for name in ("tc", "xdp")}
     for vni, record in maps.vnis().items():
+        to = [names[i] for i in _members(remotes.get(record["vid"], 0)) if i in names]
         flags = {name: bool(record["flags"] & bit) for name, bit in _abi.VNI_FLAGS.items()}
         found[vni] = Vni(
             unpack_address(record["local"]),
             record["vid"],
-            tuple(names[i] for i in _members(remotes.get(record["vid"], 0)) if i in names),
+            tuple(each for each in to if not is_group(each)),
+            next(filter(is_group, to), None),
             record["dstport"],
             interface_name(record["underlay"]) if record["underlay"] else None,
             learn_limit=record["learn_limit"],
@@ -357,10 +359,10 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
                 )
                 by_device.setdefault(maps.index_of(ifindex), []).append(seen)
             all_own = vnis_of(maps)
-            flooded = {remote for own in all_own.values() for remote in own.remotes}
+            flooded = {remote for own in all_own.values() for remote in own.flooded}
             for vni, own in all_own.items():
                 stats = maps.vlan_stats(own.vid) if own.vid else None
-                others = flooded - {*own.remotes}
+                others = flooded - {*own.flooded}
                 vteps = by_device.get(records[vni]["device"], [])
                 vteps = [vtep for vtep in vteps if vtep.address not in others]
                 unreachable = {

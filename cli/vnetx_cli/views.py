@@ -100,6 +100,7 @@ def vni(view: VniView) -> dict[str, Any]:
         "switch": view.switch,
         "local": own.local,
         "remotes": list(own.remotes),
+        "group": own.group,
         "dstport": own.dstport,
         "dev": own.dev,
         "learning": own.learning,

@@ -39,6 +39,9 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
     "--remote", "remotes", metavar="IP", multiple=True, help="Another VTEP. Can be repeated."
 )
 @click.option(
+    "--group", metavar="IP", help="A multicast group that frames go to as well; none: no longer."
+)
+@click.option(
     "--dev", type=INTERFACE, metavar="NIC", help="The underlay's device: its MTU is what counts."
 )
 @click.option(
@@ -93,6 +96,7 @@ def add(
     from vnetx import engine
 
     given = {name: value for name, value in settings.items() if value is not None}
+    given |= {"group": None} if given.get("group") == "none" else {}
     given |= {} if vid is None else {"vid": vid}
     given |= {} if local is None else {"local": local}
     result = engine.vni_add(vni, remotes=remotes, switch=switch, planned=planned, **given)
@@ -155,7 +159,7 @@ def show(context: Context, /, vnis: tuple[int, ...], switch: str | None, stats: 
                 view.switch,
                 view.own.local,
                 view.own.dstport,
-                " ".join(view.own.remotes) or None,
+                " ".join(view.own.flooded) or None,
                 " ".join(f"{each} ({why})" for each, why in view.unreachable.items()) or None,
             )
             for view in found

@@ -128,6 +128,38 @@ def test_a_vtep_that_nobody_named(overlay: Callable[..., Overlay]) -> None:
     assert ping(nodes[1], ipv4(11))
 
 
+def test_a_multicast_group(overlay: Callable[..., Overlay]) -> None:
+    """VX-31: joined by the kernel, flooded to once, left with the VNI; unicast has one way."""
+    group = "239.1.1.1"
+    made = overlay(2)
+    made.switch.attach("p1")
+    for host in (made.lab, *made.others):
+        host.near.ip("route add 224.0.0.0/4 dev under")
+    tap = made.tap()
+    made.vni(1000, group=group)
+    joined = made.lab.near.json("ip", "-j", "maddr", "show", "dev", "under")[0]["maddr"]
+    assert group in {each.get("address") for each in joined}
+    reports = [Ether(data) for data in tap.received()]
+    assert any(report[IP].proto == 2 for report in reports if IP in report), "IGMP"
+    for number in (1, 2):
+        made.kernel(number, 1000, 10 * number + 1, to=(), options=f"group {group} dev under")
+    nodes = hosts(made)
+    made.sent(tap)
+    for here, there in permutations((1, 11, 21), 2):
+        assert ping(nodes[here], ipv4(there)), (here, there)
+    sent = made.sent(tap)
+    flooded = [packet for packet in sent if packet.header.dst == group]
+    assert all(packet.inner[0] & 1 for packet in flooded), "groups and broadcast alone"
+    assert {packet.ether.dst for packet in flooded} == {"01:00:5e:01:01:01"}
+    assert {packet.header.dst for packet in sent} == {group, made.vtep(1), made.vtep(2)}
+    assert made.learned() == [made.vtep(1), made.vtep(2)]
+    made.call(engine.vni_add, 1000, remotes=[made.vtep(1)], group=None)
+    joined = made.lab.near.json("ip", "-j", "maddr", "show", "dev", "under")[0]["maddr"]
+    assert group not in {each.get("address") for each in joined}
+    neighbours_forgotten(nodes[1])
+    assert ping(nodes[1], ipv4(11))
+
+
 def test_two_switches_share_a_udp_port(overlay: Callable[..., Overlay]) -> None:
     """Each hears of its own VNI alone, though its remote is the same host."""
     made = overlay()

@@ -63,7 +63,7 @@ def _wanted(session: Session, switch: str, without: Collection[int]) -> dict[int
     for hook in ("tc", "xdp"):
         vnis = [each for each in own if each.underlay_hook == hook and ":" not in each.local]
         links = [session.link(name) for name in {each.dev for each in vnis if each.dev}]
-        links += map(session.links.route_to, {remote for each in vnis for remote in each.remotes})
+        links += map(session.links.route_to, {remote for each in vnis for remote in each.flooded})
         for link in links:
             if link and _suitable(session, link):
                 found[link.ifindex] = link, hook

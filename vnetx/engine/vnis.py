@@ -119,10 +119,11 @@ def set_vnis(session: Session, switch: str, wanted: Mapping[int, Vni]) -> None:
     records = maps.vnis()
     rows: dict[int, dict[str, Any]] = {}
     for dstport in sorted({own.dstport for own in changes.values()}):
-        group = {vni: own for vni, own in changes.items() if own.dstport == dstport}
+        group = _of_port(changes, dstport)
         device, link = _device(session, switch, dstport, group)
         slots = make_vteps(session, maps, link, _remotes(group))
-        session.links.set_vnis(link.ifindex, list(group), there=True)
+        _prepare_groups(session, link, {**_of_port(now, dstport), **group})
+        session.links.set_vnis(link.ifindex, {vni: own.group for vni, own in group.items()})
         rows |= {vni: _row(session, own, device, slots) for vni, own in group.items()}
     maps.set_vnis(rows)
     moved = {records[vni]["vid"]: vni for vni in rows if vni in records}
@@ -135,14 +136,41 @@ def set_vnis(session: Session, switch: str, wanted: Mapping[int, Vni]) -> None:
     drop_unused(session, switch, _remotes(before))
 
 
+def _of_port(vnis: Mapping[int, Vni], dstport: int) -> dict[int, Vni]:
+    return {vni: own for vni, own in vnis.items() if own.dstport == dstport}
+
+
+def _prepare_groups(session: Session, device: Link, vnis: Mapping[int, Vni]) -> None:
+    """Tells a vxlan device by which interface it is in multicast groups: all by one.
+
+    Raises:
+        VnetxError: no way leads to a group, or there are two interfaces.
+    """
+    lower: dict[int, str] = {}
+    for vni, own in vnis.items():
+        if own.group is None:
+            continue
+        what = f"VNI {vni}, group {own.group}"
+        link = session.link(own.dev) if own.dev else session.links.route_to(own.group)
+        if link is None or link.loopback:
+            remedy = "give --dev NIC, or: ip route add 224.0.0.0/4 dev NIC"
+            raise VnetxError(what, "no route leads there, so no interface can join it", remedy)
+        lower[link.ifindex] = link.name
+        if len(lower) > 1:
+            names = ", ".join(lower.values())
+            raise VnetxError(what, f"groups of a UDP port are joined by one interface, not {names}")
+    for ifindex in lower:
+        session.links.set_vxlan_lower(device.ifindex, ifindex)
+
+
 def _told(switch: str, vni: int, own: Vni) -> str:
     what = f"VLAN {own.vid} of {switch}" if own.vid else f"switch {switch}"
-    to = f", flooded to {', '.join(own.remotes)}" if own.remotes else ""
+    to = f", flooded to {', '.join(own.flooded)}" if own.flooded else ""
     return f"VNI {vni} is {what}{to}"
 
 
 def _remotes(vnis: Mapping[int, Vni]) -> set[str]:
-    return {remote for own in vnis.values() for remote in own.remotes}
+    return {remote for own in vnis.values() for remote in own.flooded}
 
 
 def _row(session: Session, own: Vni, device: int, slots: Mapping[str, int]) -> dict[str, Any]:
@@ -150,7 +178,7 @@ def _row(session: Session, own: Vni, device: int, slots: Mapping[str, int]) -> d
     underlay = session.link(own.dev) if own.dev else None
     return {
         "vid": own.vid,
-        "remotes": sum(1 << slots[remote] for remote in own.remotes),
+        "remotes": sum(1 << slots[remote] for remote in own.flooded),
         "flags": sum(bit for name, bit in _abi.VNI_FLAGS.items() if getattr(own, name)),
         "local": pack_address(own.local),
         "device": device,
@@ -195,7 +223,7 @@ def _leave_vlans(maps: SwitchMaps, vids: Collection[int], taken: Collection[int]
 def _leave_device(session: Session, maps: SwitchMaps, vnis: Sequence[int], index: int) -> None:
     port = maps.port(index)
     if port and session.links.name_of(port["ifindex"]):
-        session.links.set_vnis(port["ifindex"], vnis, there=False)
+        session.links.drop_vnis(port["ifindex"], vnis)
 
 
 def _device_name(switch: str, dstport: int) -> str:
@@ -275,14 +303,14 @@ def _mtu(session: Session, wanted: Mapping[int, Vni]) -> int:
     """What a frame may carry so that the outer packet fits the underlay of each VNI."""
     first: dict[object, int] = {}
     for vni, own in wanted.items():
-        first.setdefault((own.dev, own.remotes[:1], own.local), vni)
+        first.setdefault((own.dev, own.flooded[:1], own.local), vni)
     return min(_mtu_of(session, vni, wanted[vni]) for vni in first.values())
 
 
 def _mtu_of(session: Session, vni: int, wanted: Vni) -> int:
     overhead = OVERHEAD[6 if ":" in wanted.local else 4]
     link = session.link(wanted.dev) if wanted.dev else None
-    for remote in wanted.remotes:
+    for remote in wanted.flooded:
         link = link or session.links.route_to(remote)
     link = link or session.links.holder_of(wanted.local)
     if link is None:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +146,24 @@ class Links:
         vxlan.add_device(self._ipr, name, dstport, mtu)
 
     @_as_os_error()
-    def set_vnis(self, ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
-        """Has a vxlan device take VNIs, or no longer.
+    def set_vnis(self, ifindex: int, groups: Mapping[int, str | None]) -> None:
+        """Has a vxlan device take VNIs, and join the multicast group of each that has one, by the
+        interface of :meth:`set_vxlan_lower`.
 
         Raises:
             VnetxError: another device of the same UDP port has one of them.
         """
-        vxlan.set_vnis(ifindex, vnis, there=there)
+        vxlan.set_vnis(ifindex, groups)
+
+    @_as_os_error()
+    def set_vxlan_lower(self, ifindex: int, lower: int) -> None:
+        """Tells a vxlan device by which interface it is in multicast groups."""
+        self._ipr.link("set", index=ifindex, kind="vxlan", vxlan_link=lower)
+
+    @_as_os_error()
+    def drop_vnis(self, ifindex: int, vnis: Collection[int]) -> None:
+        """Has a vxlan device take VNIs no longer; it leaves their groups."""
+        vxlan.drop_vnis(ifindex, vnis)
 
     def holder_of(self, address: str) -> Link | None:
         """The device that has an address of this namespace, None where it is none."""

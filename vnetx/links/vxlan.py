@@ -8,7 +8,7 @@ so that several of them share a UDP port.
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -51,6 +51,7 @@ class _TunnelMessage(nlmsg):  # type: ignore[misc]
             ("VXLAN_VNIFILTER_ENTRY_UNSPEC", "none"),
             ("VXLAN_VNIFILTER_ENTRY_START", "uint32"),
             ("VXLAN_VNIFILTER_ENTRY_END", "uint32"),
+            ("VXLAN_VNIFILTER_ENTRY_GROUP", "ip4addr"),
         )
 
 
@@ -79,37 +80,61 @@ def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int) -> None:
     )
 
 
-def set_vnis(ifindex: int, vnis: Sequence[int], *, there: bool) -> None:
-    """Has a device take VNIs, or no longer; what is so already is no error.
+def set_vnis(ifindex: int, groups: Mapping[int, str | None]) -> None:
+    """Has a device take VNIs; what is so already is no error.
+
+    Args:
+        groups: by VNI the multicast group that the kernel joins for it, an IPv4 address, or None.
 
     Raises:
         VnetxError: another device of the same UDP port has one of them, or no device has a filter.
         NetlinkError: of the kernel.
     """
-    kind = _RTM_NEWTUNNEL if there else _RTM_DELTUNNEL
+    vnis = ", ".join(map(str, groups))
+    refusals = {
+        errno.EEXIST: VnetxError(
+            f"VNI {vnis}",
+            "another vxlan device of the same UDP port has it",
+            "ip -d link show type vxlan, bridge vni show",
+        ),
+        errno.EOPNOTSUPP: VnetxError(
+            "VNIs", "this kernel's vxlan devices have no VNI filter", "Linux 5.18 has"
+        ),
+    }
+    try:
+        _send(_RTM_NEWTUNNEL, ifindex, [_entry(vni, group) for vni, group in groups.items()])
+    except NetlinkError as error:
+        if error.code in refusals:
+            raise refusals[error.code] from error
+        raise
+
+
+def drop_vnis(ifindex: int, vnis: Collection[int]) -> None:
+    """Has a device take VNIs no longer; what is so already is no error.
+
+    Raises:
+        NetlinkError: of the kernel.
+    """
+    try:
+        _send(_RTM_DELTUNNEL, ifindex, [_entry(vni) for vni in vnis])
+    except NetlinkError as error:
+        if error.code != errno.ENOENT:
+            raise
+
+
+def _send(kind: int, ifindex: int, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
     with NetlinkSocket(family=NETLINK_ROUTE) as route:
         route.bind()
-        for begin in range(0, len(vnis), _CHUNK):
+        for begin in range(0, len(entries), _CHUNK):
             message = _TunnelMessage()
             message["family"] = 7  # AF_BRIDGE
             message["ifindex"] = ifindex
-            message["attrs"] = [_entry(vni) for vni in vnis[begin : begin + _CHUNK]]
-            try:
-                tuple(route.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_ACK))
-            except NetlinkError as error:
-                if error.code == errno.EEXIST and there:
-                    raise VnetxError(
-                        f"VNI {', '.join(map(str, vnis))}",
-                        "another vxlan device of the same UDP port has it",
-                        "ip -d link show type vxlan, bridge vni show",
-                    ) from error
-                if error.code == errno.EOPNOTSUPP:
-                    raise VnetxError(
-                        "VNIs", "this kernel's vxlan devices have no VNI filter", "Linux 5.18 has"
-                    ) from error
-                if there or error.code != errno.ENOENT:
-                    raise
+            message["attrs"] = entries[begin : begin + _CHUNK]
+            tuple(route.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_ACK))
 
 
-def _entry(vni: int) -> tuple[str, dict[str, Any]]:
-    return "VXLAN_VNIFILTER_ENTRY", {"attrs": [("VXLAN_VNIFILTER_ENTRY_START", vni)]}
+def _entry(vni: int, group: str | None = None) -> tuple[str, dict[str, Any]]:
+    attributes: list[tuple[str, Any]] = [("VXLAN_VNIFILTER_ENTRY_START", vni)]
+    if group:
+        attributes.append(("VXLAN_VNIFILTER_ENTRY_GROUP", group))
+    return "VXLAN_VNIFILTER_ENTRY", {"attrs": attributes}
