@@ -175,6 +175,8 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 		frame.unlearned = 1;
 		frame.notice = VNETX_VTEPS_FULL;
 	}
+	if (unlikely(known->flags & VNETX_VNI_GBP))
+		vxlan_mark_from(ctx);
 	if (unlikely(known->flags & VNETX_VNI_CLAMP_MSS))
 		clamp_start(ctx, vtep.ifindex, frame.in, VNETX_TAIL_VXLAN);
 	in = port_get(frame.in);

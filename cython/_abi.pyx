@@ -119,6 +119,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_VNI_LEARNING
         VNETX_VNI_DF
         VNETX_VNI_CLAMP_MSS
+        VNETX_VNI_GBP
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -218,7 +219,7 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vtep": VNETX_PORT_VTEP}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
-             "clamp_mss": VNETX_VNI_CLAMP_MSS}
+             "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP}
 
 HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
          "xdp-generic": VNETX_HOOK_XDP_GENERIC}

@@ -410,6 +410,8 @@ class Vni:
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
         clamp_mss: TCP's maximum segment size, of SYNs in both directions, is made to fit.
+        gbp: the mark of packets is carried, as VXLAN's group policy extension; all VNIs of a UDP
+            port have it, or none.
         underlay_hook: where programs write outer headers and take them off: "tc"; "xdp" for devices
             of the underlay whose packets come from a wire and go to a wire; "none": the kernel does
             all of it, with its firewall and IPsec.
@@ -427,6 +429,7 @@ class Vni:
     tos: int = 0
     df: bool = False
     clamp_mss: bool = False
+    gbp: bool = False
     underlay_hook: str = "tc"
 
     def __post_init__(self) -> None:

@@ -196,6 +196,7 @@ class _Vni(_Part):
     tos: int | Literal["inherit"] = 0
     df: bool = False
     clamp_mss: bool = False
+    gbp: bool = False
     underlay_hook: str = "tc"
 
     @model_validator(mode="after")

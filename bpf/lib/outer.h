@@ -211,7 +211,7 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 	vni = vni_of(flow->vid);
 	index = flow->in;
 	vtep = map_lookup(VNETX_MAP(VTEP_OF), &index);
-	if (!vni || !vtep || vni->hook == VNETX_HOOK_AUTO ||
+	if (!vni || !vtep || vni->hook == VNETX_HOOK_AUTO || vni->flags & VNETX_VNI_GBP ||
 	    vni->dstport != __constant_ntohs(OUTER_AT(data, dport)))
 		return NULL;
 	if (vni->flags & VNETX_VNI_CLAMP_MSS &&

@@ -21,6 +21,26 @@ static __always_inline __u8 vxlan_inner_tos(ctx_t *ctx)
 }
 
 /*
+ * The mark of the packet and the group policy extension of VXLAN are one (struct
+ * vxlan_metadata; draft-smith-vxlan-group-policy): its ID in the lower 16 bits, and flags.
+ */
+static __always_inline int vxlan_mark_to(ctx_t *ctx)
+{
+	__u32 gbp = ctx->mark;
+
+	return bpf_skb_set_tunnel_opt(ctx, &gbp, sizeof(gbp));
+}
+
+static __always_inline void vxlan_mark_from(ctx_t *ctx)
+{
+	__u32 gbp = 0;
+
+	if (bpf_skb_get_tunnel_opt(ctx, &gbp, sizeof(gbp)) < 0)
+		gbp = 0;
+	ctx->mark = gbp;
+}
+
+/*
  * Says where the frame goes when it leaves by the device of VTEP @index.  The UDP
  * checksum is 0 for IPv4 (RFC 7348, 5), computed for IPv6.  0 or negative.
  */
@@ -50,7 +70,9 @@ static __always_inline int vxlan_to(ctx_t *ctx, __u32 vid, __u32 index)
 	}
 	if (vni->flags & VNETX_VNI_DF)
 		flags |= BPF_F_DONT_FRAGMENT;
-	return bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags);
+	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags))
+		return -EINVAL;
+	return unlikely(vni->flags & VNETX_VNI_GBP) ? vxlan_mark_to(ctx) : 0;
 }
 
 /* Who sent the frame, and in which VNI.  0 or negative: it did not come encapsulated. */

@@ -47,7 +47,7 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	__u32 mtu = 0;
 
 	outer->ifindex = 0;
-	if (!vtep || !vni || vni->hook == VNETX_HOOK_AUTO)
+	if (!vtep || !vni || vni->hook == VNETX_HOOK_AUTO || vni->flags & VNETX_VNI_GBP)
 		return;
 	to = (const void *)vtep->address;
 	from = (const void *)vni->local;

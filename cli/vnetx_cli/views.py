@@ -109,6 +109,7 @@ def vni(view: VniView) -> dict[str, Any]:
         "tos": "inherit" if own.tos == model.TOS_INHERIT else own.tos,
         "df": own.df,
         "clamp_mss": own.clamp_mss,
+        "gbp": own.gbp,
         "underlay_hook": own.underlay_hook,
         "unreachable": view.unreachable,
         "stats": view.stats,

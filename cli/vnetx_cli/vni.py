@@ -73,6 +73,9 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
     help="Make the maximum segment size of TCP connections fit.",
 )
 @click.option(
+    "--gbp/--no-gbp", default=None, help="Carry the mark of packets (group policy extension)."
+)
+@click.option(
     "--underlay-hook",
     type=click.Choice(model.UNDERLAY_HOOKS),
     help="Where programs do what is around frames; xdp: from wire to wire; none: the kernel does.",

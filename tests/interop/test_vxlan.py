@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -33,10 +34,12 @@ from lib.topology import (
     wait_until,
 )
 from vnetx import engine
+from vnetx.errors import VnetxError
 
 pytestmark = pytest.mark.root
 
 FAMILIES = (4, 6)
+_SO_RCVMARK = 75
 PORTS = (4789, 8472)
 
 
@@ -158,6 +161,39 @@ def test_a_multicast_group(overlay: Callable[..., Overlay]) -> None:
     assert group not in {each.get("address") for each in joined}
     neighbours_forgotten(nodes[1])
     assert ping(nodes[1], ipv4(11))
+
+
+def test_marks_are_carried(overlay: Callable[..., Overlay]) -> None:
+    """Group policy: the ID outside is the mark inside, in both directions."""
+    made = overlay()
+    near = made.lab.near
+    made.switch.attach("p1")
+    near.ip(f"addr add {ipv4(100)}/24 dev vnetx0")
+    made.vni(1000, 1, gbp=True)
+    made.kernel(1, 1000, 11, options="gbp")
+    assert ping(near, ipv4(11))
+    tap = made.tap()
+    for mark in (0x1234, 0):
+        made.sent(tap)
+        assert ping(near, ipv4(11), options=("-m", str(mark)))
+        (packet,) = (p for p in made.sent(tap) if p.inner[12:14] == b"\x08\x00")
+        assert packet.vxlan == struct.pack("!BBHI", 0x88 if mark else 8, 0, mark, 1000 << 8)
+    receiver = near.socket(socket.AF_INET, socket.SOCK_DGRAM, 0)
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
+    receiver.bind((ipv4(100), TEST))
+    receiver.settimeout(5)
+    host = near.json("ip", "-j", "link", "show", "dev", "vnetx0")[0]["address"]
+    ends = Ether(src=host_mac(11).hex(":"), dst=host) / IP(src=ipv4(11), dst=ipv4(100))
+    data = bytes(ends / UDP(sport=1, dport=TEST) / Raw(b"marked"))
+    for header, mark in ((b"\x88\x00\x43\x21", 0x4321), (b"\x08\x00\x00\x00", 0)):
+        made.tap(1).send(made.outer(data, header=header + (1000 << 8).to_bytes(4)))
+        said, ancillary, _, _ = receiver.recvmsg(100, 100)
+        assert said == b"marked"
+        assert {raw for _, kind, raw in ancillary if kind == socket.SO_MARK} == {
+            struct.pack("=I", mark)
+        }
+    with pytest.raises(VnetxError, match="otherwise"):
+        made.vni(1000, 1, gbp=False)
 
 
 def test_two_switches_share_a_udp_port(overlay: Callable[..., Overlay]) -> None:

@@ -251,6 +251,7 @@ def _device(
     """The index and the link of the vxlan device of a UDP port, made when there is none."""
     maps, alias = session.maps(switch), _alias(switch, dstport)
     mtu, what = _mtu(session, wanted), f"VNI {next(iter(wanted))}"
+    gbp = _gbp_of(maps, dstport, wanted)
     devices = maps.vxlan_devices()
     for ifindex, index in devices.items():
         link = session.links.by_index(ifindex)
@@ -264,7 +265,7 @@ def _device(
     name = _device_name(switch, dstport)
     if session.links.get(name) is not None:
         name = _device_name(str(os.getpid()), dstport)
-    session.links.add_vxlan(name, dstport, mtu)
+    session.links.add_vxlan(name, dstport, mtu, gbp=gbp)
     session.forget_links()
     link = session.links.get(name)
     if link is None:
@@ -297,6 +298,28 @@ def _device(
         )
     session.executor.done.append(f"make VXLAN device {name}")
     return index, link
+
+
+def _gbp_of(maps: SwitchMaps, dstport: int, wanted: Mapping[int, Vni]) -> bool:
+    """Whether the device of a UDP port carries marks.
+
+    Raises:
+        VnetxError: some of its VNIs do, and some do not.
+    """
+    there = {
+        bool(record["flags"] & _abi.VNI_FLAGS["gbp"])
+        for record in maps.vnis().values()
+        if record["dstport"] == dstport
+    }
+    for vni, own in wanted.items():
+        there.add(own.gbp)
+        if len(there) > 1:
+            raise VnetxError(
+                f"VNI {vni}, {'--gbp' if own.gbp else '--no-gbp'}",
+                f"VNIs of UDP port {dstport} of switch {maps.name} are otherwise, or were",
+                "delete them first, or give another --dstport",
+            )
+    return there.pop()
 
 
 def _mtu(session: Session, wanted: Mapping[int, Vni]) -> int:

@@ -55,12 +55,13 @@ class _TunnelMessage(nlmsg):  # type: ignore[misc]
         )
 
 
-def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int) -> None:
+def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int, *, gbp: bool) -> None:
     """Makes a vxlan device without any VNI.
 
     Args:
         dstport: UDP port, of packets in both directions.
         mtu: bytes of the largest layer 3 packet of a frame.
+        gbp: with the group policy extension.
 
     Raises:
         NetlinkError: of the kernel.
@@ -77,6 +78,7 @@ def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int) -> None:
         vxlan_port=dstport,
         vxlan_port_range={"low": low, "high": high},
         vxlan_udp_zero_csum6_rx=1,
+        **({"vxlan_gbp": True} if gbp else {}),
     )
 
 

@@ -575,6 +575,8 @@ enum vnetx_vni_flags {
 	VNETX_VNI_DF = 1 << 1,
 	/* TCP's maximum segment size is made to fit. */
 	VNETX_VNI_CLAMP_MSS = 1 << 2,
+	/* The mark of packets is carried (group policy). */
+	VNETX_VNI_GBP = 1 << 3,
 };
 
 /* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
