@@ -34,6 +34,7 @@
 #include "lib/flood_vlan.h"
 #include "lib/flood.h"
 #include "lib/flood_vteps.h"
+#include "lib/neigh.h"
 
 /* Another frame of a known flow. */
 static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __u32 len, __u16 tci)
@@ -175,10 +176,13 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 		frame.unlearned = 1;
 		frame.notice = VNETX_VTEPS_FULL;
 	}
+	if (unlikely(known->flags & VNETX_VNI_NEIGH_SUPPRESS))
+		neigh_learn_start(ctx, frame.vid);
 	if (unlikely(known->flags & VNETX_VNI_GBP))
 		vxlan_mark_from(ctx);
 	if (unlikely(known->flags & VNETX_VNI_CLAMP_MSS))
 		clamp_start(ctx, vtep.ifindex, frame.in, VNETX_TAIL_VXLAN);
+	ctx->tc_index = 0;
 	in = port_get(frame.in);
 	asm volatile("" : "+r"(in));
 	if (unlikely(!in))
@@ -209,6 +213,16 @@ int vnetx_underlay(struct __sk_buff *ctx)
 int vnetx_vxlan_out(struct __sk_buff *ctx)
 {
 	return vxlan_out(ctx);
+}
+
+int vnetx_neigh_answer(struct __sk_buff *ctx)
+{
+	return neigh_answer(ctx);
+}
+
+int vnetx_neigh_learn(struct __sk_buff *ctx)
+{
+	return neigh_learn(ctx);
 }
 
 int vnetx_clamp_mss(struct __sk_buff *ctx)

@@ -110,6 +110,9 @@ cdef extern from "vnetx/abi.h":
         VNETX_TAIL_TOO_BIG
         VNETX_TAIL_CLAMP_MSS
         VNETX_TAIL_VXLAN
+        VNETX_TAIL_NEIGH_ANSWER
+        VNETX_TAIL_NEIGH_LEARN
+        VNETX_NEIGHBOUR_ROUTER
         VNETX_TAIL_XDP_VXLAN_OUT
         VNETX_OUTERS
         VNETX_VTEPS_LEARNED
@@ -120,6 +123,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_VNI_DF
         VNETX_VNI_CLAMP_MSS
         VNETX_VNI_GBP
+        VNETX_VNI_NEIGH_SUPPRESS
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -193,7 +197,8 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
 TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
          VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out",
          VNETX_TAIL_TOO_BIG: "too_big",
-         VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan"}
+         VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan",
+         VNETX_TAIL_NEIGH_ANSWER: "neigh_answer", VNETX_TAIL_NEIGH_LEARN: "neigh_learn"}
 TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
@@ -219,7 +224,10 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vtep": VNETX_PORT_VTEP}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
-             "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP}
+             "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
+             "neigh_suppress": VNETX_VNI_NEIGH_SUPPRESS}
+
+NEIGHBOUR_FLAGS = {"router": VNETX_NEIGHBOUR_ROUTER}
 
 HOOKS = {"auto": VNETX_HOOK_AUTO, "tc": VNETX_HOOK_TC, "xdp": VNETX_HOOK_XDP,
          "xdp-generic": VNETX_HOOK_XDP_GENERIC}
@@ -266,6 +274,8 @@ ctypedef fused record:
     vnetx_vtep
     vnetx_outer
     vnetx_underlay
+    vnetx_neighbour_key
+    vnetx_neighbour
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -613,6 +623,41 @@ def unpack_vtep(bytes raw):
     cdef vnetx_vtep value
     load(&value, raw)
     return bytes(value.address[:16]), value.ifindex
+
+
+def unpack_neighbour_key(bytes raw):
+    """Return (VID, address as 16 bytes)."""
+    cdef vnetx_neighbour_key value
+    load(&value, raw)
+    return value.vid, (<const char *>value.address)[:16]
+
+
+def pack_neighbour_key(uint32_t vid, bytes address not None):
+    cdef vnetx_neighbour_key value
+    memset(&value, 0, sizeof(value))
+    if len(address) != 16:
+        raise ValueError("an address has 16 bytes")
+    value.vid = vid
+    memcpy(value.address, <const char *>address, 16)
+    return dump(&value)
+
+
+def unpack_neighbour(bytes raw):
+    """mac is bytes."""
+    cdef vnetx_neighbour value
+    load(&value, raw)
+    result = <object>value
+    result["mac"] = (<const char *>value.mac)[:6]
+    return result
+
+
+def pack_neighbour(bytes mac not None, uint64_t seen_ns=0, int flags=0):
+    cdef vnetx_neighbour value
+    memset(&value, 0, sizeof(value))
+    value.seen_ns = seen_ns
+    memcpy(value.mac, <const char *>mac, 6)
+    value.flags = flags
+    return dump(&value)
 
 
 def unpack_underlay(bytes raw):

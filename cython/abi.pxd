@@ -119,6 +119,15 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t out
         uint16_t vid
 
+    struct vnetx_neighbour_key:
+        uint32_t vid
+        uint32_t address[4]
+
+    struct vnetx_neighbour:
+        uint64_t seen_ns
+        uint8_t mac[6]
+        uint16_t flags
+
     struct vnetx_underlay:
         uint32_t flags
         uint16_t hook

@@ -183,15 +183,21 @@ def _place(entry: StaticEntry) -> dict[str, Any]:
     return {"vni": entry.vni, "vtep": entry.port}
 
 
+#: Of a VNI what has no default that a value could be compared with.
+_OWN_FORM = ("vid", "neighbours")
+
+
 def _vni(vni: model.Vni) -> dict[str, Any]:
     """What differs from the defaults."""
     plain = {
         field.name: value
         for field in fields(vni)
-        if (value := getattr(vni, field.name)) != field.default and field.name != "vid"
+        if (value := getattr(vni, field.name)) != field.default and field.name not in _OWN_FORM
     }
     if vni.remotes:
         plain["remotes"] = list(vni.remotes)
+    if vni.neighbours:
+        plain["neighbours"] = {ip: model.format_mac(mac) for ip, mac in vni.neighbours.items()}
     if vni.tos == model.TOS_INHERIT:
         plain["tos"] = "inherit"
     return {"vlan": vni.vid, **plain} if vni.vid else plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from vnetx import _abi
@@ -412,6 +412,9 @@ class Vni:
         clamp_mss: TCP's maximum segment size, of SYNs in both directions, is made to fit.
         gbp: the mark of packets is carried, as VXLAN's group policy extension; all VNIs of a UDP
             port have it, or none.
+        neigh_suppress: ARP and ND requests for hosts that are known to be behind VTEPs are answered
+            here, and not flooded.
+        neighbours: MAC addresses by IP address, of such hosts, beside those that are learned.
         underlay_hook: where programs write outer headers and take them off: "tc"; "xdp" for devices
             of the underlay whose packets come from a wire and go to a wire; "none": the kernel does
             all of it, with its firewall and IPsec.
@@ -430,6 +433,8 @@ class Vni:
     df: bool = False
     clamp_mss: bool = False
     gbp: bool = False
+    neigh_suppress: bool = False
+    neighbours: Mapping[str, bytes] = field(default_factory=dict)
     underlay_hook: str = "tc"
 
     def __post_init__(self) -> None:
@@ -451,6 +456,9 @@ class Vni:
             raise InvalidValue(
                 f"{len(unique)} remotes", f"a VNI can have {_abi.VNI_REMOTES_MAX} at most"
             )
+        own = {parse_vtep(ip): check_station_mac(mac) for ip, mac in self.neighbours.items()}
+        own = dict(sorted(own.items(), key=lambda each: pack_address(each[0])))
+        object.__setattr__(self, "neighbours", own)
         if self.group is not None:
             object.__setattr__(self, "group", parse_group(self.group))
             if ":" in self.local:

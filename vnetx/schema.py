@@ -197,6 +197,8 @@ class _Vni(_Part):
     df: bool = False
     clamp_mss: bool = False
     gbp: bool = False
+    neigh_suppress: bool = False
+    neighbours: Annotated[dict[str, _Mac], _empty_is(dict)] = Field(default_factory=dict)
     underlay_hook: str = "tc"
 
     @model_validator(mode="after")

@@ -323,6 +323,9 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
     remotes, found = maps.all_vni_remotes(), {}
     names = {index: unpack_address(address) for index, (address, _) in maps.vteps().items()}
     hooks = {_abi.HOOKS[name]: name for name in ("tc", "xdp")}
+    neighbours: dict[int, dict[str, bytes]] = {}
+    for (vid, address), row in maps.neighbours().items():
+        neighbours.setdefault(vid, {})[unpack_address(address)] = row["mac"]
     for vni, record in maps.vnis().items():
         to = [names[i] for i in _members(remotes.get(record["vid"], 0)) if i in names]
         flags = {name: bool(record["flags"] & bit) for name, bit in _abi.VNI_FLAGS.items()}
@@ -337,6 +340,7 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
             ttl=record["ttl"],
             tos=record["tos"],
             underlay_hook=hooks.get(record["hook"], "none"),
+            neighbours=neighbours.get(record["vid"], {}),
             **flags,
         )
     return found
@@ -369,6 +373,48 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
                     remote: why for remote in own.remotes if (why := _unreachable(remote))
                 }
                 found.append(VniView(vni, name, own, stats, vteps, unreachable))
+    return found
+
+
+@dataclass(frozen=True)
+class NeighbourView:
+    """A host whose address is known in a VNI.
+
+    Attributes:
+        state: "static", or "learned" from what a VTEP sent.
+        age: seconds since it was last heard of; None for a static one.
+    """
+
+    vni: int
+    switch: str
+    ip: str
+    mac: bytes
+    state: str
+    age: float | None
+
+
+def neighbours(names: Sequence[str] | None = None) -> list[NeighbourView]:
+    """The neighbours in VNIs of the switches of this network namespace, or of those named; of an
+    address that is static and learned, the static one, which counts.
+
+    Raises:
+        VnetxError: as :func:`switches`.
+    """
+    found = []
+    for name in pins.switch_names() if names is None else names:
+        with SwitchMaps.open(name) as maps:
+            of = {record["vid"]: vni for vni, record in maps.vnis().items()}
+            static, now = maps.neighbours(), time.monotonic()
+            ageing = maps.meta()["ageing_s"]
+            rows = [(key, row, None) for key, row in static.items()]
+            for key, row in maps.neighbours(learned=True).items():
+                age = max(now - row["seen_ns"] / 1e9, 0.0)
+                if key not in static and age < ageing:
+                    rows.append((key, row, age))
+            for (vid, address), row, age in sorted(rows, key=lambda each: each[0]):
+                state, ip = "static" if age is None else "learned", unpack_address(address)
+                if vid in of:
+                    found.append(NeighbourView(of[vid], name, ip, row["mac"], state, age))
     return found
 
 

@@ -116,11 +116,8 @@ static __always_inline void clamp_start(ctx_t *ctx, __u32 device, __u32 index, _
 {
 	const void *ip = ctx_data(ctx) + ETH_HLEN;
 
-	if (ctx->tc_index == VNETX_CLAMPED) {
-		ctx->tc_index = 0;
-		return;
-	}
-	if (!clamp_maybe_syn(ip, ctx_data_end(ctx), ctx->protocol))
+	if (ctx->tc_index == VNETX_LOOKED_AT ||
+	    !clamp_maybe_syn(ip, ctx_data_end(ctx), ctx->protocol))
 		return;
 	CLAMP_CB(ctx, DEVICE) = device;
 	CLAMP_CB(ctx, PORT) = index | back << CLAMP_BACK_SHIFT;
@@ -130,7 +127,7 @@ static __always_inline void clamp_start(ctx_t *ctx, __u32 device, __u32 index, _
 static __always_inline int clamp(ctx_t *ctx)
 {
 	clamp_mss(ctx, CLAMP_CB(ctx, DEVICE), CLAMP_CB(ctx, PORT) & 0xffff);
-	ctx->tc_index = VNETX_CLAMPED;
+	ctx->tc_index = VNETX_LOOKED_AT;
 	tail_call(ctx, VNETX_MAP(TAIL), CLAMP_CB(ctx, PORT) >> CLAMP_BACK_SHIFT);
 	return CTX_DROP;
 }

@@ -26,6 +26,8 @@ enum flood_cb {
 #define FLOOD_VID_SHIFT 16
 /* The other side of the device gets a copy like any other port: with a foreign tag (ctx_push_tag). */
 #define FLOOD_COPY_TWIN (1u << 31)
+/* In FLOOD_CB_FROM: it has been seen whether somebody can be answered for. */
+#define FLOOD_ASKED (1u << 30)
 #define FLOOD_FLAG_MASK 0x0000ffff
 /* enum flood_taken */
 #define FLOOD_TAKEN_SHIFT 16

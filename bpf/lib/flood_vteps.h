@@ -46,6 +46,7 @@ static __always_inline int flood_vteps(ctx_t *ctx)
 		.count = ctx_frames(ctx),
 	};
 	const struct vnetx_port *out, *in = port_get(frame.in);
+	const struct vnetx_vni *vni = vni_of(frame.vid);
 	const struct vnetx_vni_remotes *remotes = map_lookup(VNETX_MAP(VNI_REMOTES), &frame.vid);
 	struct flood_rule rule;
 	__u32 i, index, found;
@@ -56,6 +57,9 @@ static __always_inline int flood_vteps(ctx_t *ctx)
 		goto ports;
 	if (unlikely(flood_retag(ctx, 0)))
 		return send_drop(&frame, frame.in, VNETX_NO_MEMORY);
+	if (unlikely(vni && vni->flags & VNETX_VNI_NEIGH_SUPPRESS) &&
+	    !(FLOOD_CB(ctx, FROM) & FLOOD_ASKED))
+		tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_NEIGH_ANSWER);
 	rule = flood_rule_of(in, frame.in, FLOOD_CB(ctx, STATE) & FLOOD_FLAG_MASK);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FLOOD_VTEPS_STEPS; i++) {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vnetx import model
 
 if TYPE_CHECKING:
-    from vnetx.state import PortView, SwitchView, VniView
+    from vnetx.state import NeighbourView, PortView, SwitchView, VniView
 
 
 def port_settings(settings: model.PortSettings) -> dict[str, Any]:
@@ -110,6 +110,7 @@ def vni(view: VniView) -> dict[str, Any]:
         "df": own.df,
         "clamp_mss": own.clamp_mss,
         "gbp": own.gbp,
+        "neigh_suppress": own.neigh_suppress,
         "underlay_hook": own.underlay_hook,
         "unreachable": view.unreachable,
         "stats": view.stats,
@@ -117,6 +118,18 @@ def vni(view: VniView) -> dict[str, Any]:
             {"address": each.address, "named": each.named, "stats": each.stats}
             for each in view.vteps
         ],
+    }
+
+
+def neighbour(view: NeighbourView) -> dict[str, Any]:
+    """A host as `vni neigh show` has it."""
+    return {
+        "vni": view.vni,
+        "switch": view.switch,
+        "ip": view.ip,
+        "mac": model.format_mac(view.mac),
+        "state": view.state,
+        "age": None if view.age is None else round(view.age, 1),
     }
 
 

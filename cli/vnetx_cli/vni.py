@@ -1,15 +1,15 @@
-"""vni add|del|show|remote add|remote del."""
+"""vni add|del|show|remote add|remote del|neigh add|neigh del|neigh load|neigh show."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from vnetx import model
 from vnetx.errors import InvalidValue
 from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
-from vnetx_cli.params import INTERFACE, SWITCH, VID
+from vnetx_cli.params import INTERFACE, MAC, SWITCH, VID
 
 _VNI = click.INT
 
@@ -74,6 +74,11 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
 )
 @click.option(
     "--gbp/--no-gbp", default=None, help="Carry the mark of packets (group policy extension)."
+)
+@click.option(
+    "--neigh-suppress/--no-neigh-suppress",
+    default=None,
+    help="Answer ARP and ND requests for hosts behind VTEPs here, and do not flood them.",
 )
 @click.option(
     "--underlay-hook",
@@ -198,3 +203,73 @@ def remote_delete(context: Context, /, vni: int, remotes: tuple[str, ...]) -> No
     from vnetx import engine
 
     print_result(context, engine.vni_remote_del(vni, remotes))
+
+
+@vni.group()
+def neigh() -> None:
+    """The hosts behind VTEPs for whom ARP and ND requests are answered (--neigh-suppress).
+
+    Those that VTEPs tell of are learned.
+    """
+
+
+@neigh.command("add")
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.argument("ip", metavar="IP")
+@click.argument("mac", type=MAC, metavar="ADDR")
+@common_options
+@pass_context
+def neigh_add(context: Context, /, vni: int, ip: str, mac: bytes) -> None:
+    """A host of VNI with the address IP has the MAC address ADDR."""
+    from vnetx import engine
+
+    print_result(context, engine.vni_neigh_add(vni, {ip: mac}))
+
+
+@neigh.command("del")
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.argument("addresses", nargs=-1, required=True, metavar="IP...")
+@common_options
+@pass_context
+def neigh_delete(context: Context, /, vni: int, addresses: tuple[str, ...]) -> None:
+    """Take hosts out of the table of VNI; those that were learned are not in it."""
+    from vnetx import engine
+
+    print_result(context, engine.vni_neigh_del(vni, addresses))
+
+
+@neigh.command("load")
+@click.argument("vni", type=_VNI, metavar="VNI")
+@click.argument("file", type=click.File(), metavar="FILE")
+@common_options
+@pass_context
+def neigh_load(context: Context, /, vni: int, file: TextIO) -> None:
+    """Put all hosts of FILE into the table of VNI: a line each, IP and MAC address; - is stdin."""
+    from vnetx import engine
+
+    found = {}
+    for number, line in enumerate(file, 1):
+        words = line.partition("#")[0].split()
+        if len(words) not in (0, 2):
+            raise InvalidValue(f"{file.name}, line {number}", "not an IP address and a MAC address")
+        if words:
+            found[words[0]] = model.parse_mac(words[1])
+    print_result(context, engine.vni_neigh_add(vni, found))
+
+
+@neigh.command("show")
+@click.argument("vnis", type=_VNI, nargs=-1, metavar="[VNI]...")
+@common_options
+@pass_context
+def neigh_show(context: Context, /, vnis: tuple[int, ...]) -> None:
+    """Show which hosts are known in VNIs, by hand or by what VTEPs sent."""
+    from vnetx import state
+    from vnetx_cli import table, views
+
+    rows = [views.neighbour(view) for view in state.neighbours()]
+    rows = [row for row in rows if not vnis or row["vni"] in vnis]
+    if context.json:
+        print_json(rows)
+        return
+    headings = ("vni", "switch", "ip", "mac", "state", "age")
+    table.show(headings, [tuple(row[name] for name in headings) for row in rows], right=("age",))

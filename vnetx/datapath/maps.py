@@ -31,7 +31,16 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 #: verifier takes longer than all else that an attach does.
 CORE_PROGRAMS = ("tc_ingress", "flood")
 #: For switches with VNIs.
-VXLAN_PROGRAMS = ("vxlan", "vxlan_out", "too_big", "clamp_mss", "flood_vteps", "underlay")
+VXLAN_PROGRAMS = (
+    "vxlan",
+    "vxlan_out",
+    "too_big",
+    "clamp_mss",
+    "neigh_answer",
+    "neigh_learn",
+    "flood_vteps",
+    "underlay",
+)
 #: The same where XDP encapsulates, and decapsulates.
 VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")
 #: Tail calls: array, slot and program.
@@ -570,6 +579,31 @@ class SwitchMaps:
         first, taken = self.meta()["max_ports"], self.vteps()
         free = set(range(first, first + _abi.VTEPS_LEARNED)) - taken.keys()
         _bpf.map_refill(self.fds["vteps_free"], map(_U32.pack, sorted(free)), _U32.size)
+
+    def neighbours(self, *, learned: bool = False) -> dict[tuple[int, bytes], dict[str, Any]]:
+        """``struct vnetx_neighbour`` by VLAN and address (16 bytes): those that user space put
+        there, or those that were learned, of which some may have aged."""
+        name = "neigh_learned" if learned else "neighbours"
+        items = _bpf.map_items(self.fds[name], *_SIZES[name])
+        return {_abi.unpack_neighbour_key(key): _abi.unpack_neighbour(raw) for key, raw in items}
+
+    def set_neighbours(self, vid: int, wanted: Mapping[bytes, bytes]) -> None:
+        """Makes these the neighbours of a VLAN that user space put there: MAC by IP address."""
+        there = {
+            address: row["mac"] for (of, address), row in self.neighbours().items() if of == vid
+        }
+        for address in there.keys() - wanted.keys():
+            _bpf.map_delete(self.fds["neighbours"], _abi.pack_neighbour_key(vid, address))
+        for address, mac in wanted.items():
+            if there.get(address) != mac:
+                key = _abi.pack_neighbour_key(vid, address)
+                _bpf.map_update(self.fds["neighbours"], key, _abi.pack_neighbour(mac))
+
+    def forget_neighbours(self, vids: Collection[int]) -> None:
+        """Forgets what was learned of hosts in VLANs."""
+        for vid, address in self.neighbours(learned=True):
+            if vid in vids:
+                _bpf.map_delete(self.fds["neigh_learned"], _abi.pack_neighbour_key(vid, address))
 
     def underlays(self) -> dict[int, dict[str, Any]]:
         """Devices on which packets of VTEPs are taken: ``struct vnetx_underlay`` by ifindex."""

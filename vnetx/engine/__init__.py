@@ -49,7 +49,15 @@ from vnetx.engine.vlans import (
     vlan_rule_add,
     vlan_rule_del,
 )
-from vnetx.engine.vxlan import vni_add, vni_del, vni_remote_add, vni_remote_del, vtep_add
+from vnetx.engine.vxlan import (
+    vni_add,
+    vni_del,
+    vni_neigh_add,
+    vni_neigh_del,
+    vni_remote_add,
+    vni_remote_del,
+    vtep_add,
+)
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     DEFAULT_SWITCH,
@@ -82,6 +90,8 @@ __all__ = [
     "vlan_rule_del",
     "vni_add",
     "vni_del",
+    "vni_neigh_add",
+    "vni_neigh_del",
     "vni_remote_add",
     "vni_remote_del",
     "vtep_add",

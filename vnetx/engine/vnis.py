@@ -126,6 +126,10 @@ def set_vnis(session: Session, switch: str, wanted: Mapping[int, Vni]) -> None:
         session.links.set_vnis(link.ifindex, {vni: own.group for vni, own in group.items()})
         rows |= {vni: _row(session, own, device, slots) for vni, own in group.items()}
     maps.set_vnis(rows)
+    for own in changes.values():
+        if own.neighbours or any(each.neighbours for each in before.values()):
+            packed = {pack_address(ip): mac for ip, mac in own.neighbours.items()}
+            maps.set_neighbours(own.vid, packed)
     moved = {records[vni]["vid"]: vni for vni in rows if vni in records}
     moved = {vid: vni for vid, vni in moved.items() if rows[vni]["vid"] != vid}
     _leave_vlans(maps, moved.keys(), {row["vid"] for row in rows.values()})
@@ -213,6 +217,8 @@ def _leave_vlans(maps: SwitchMaps, vids: Collection[int], taken: Collection[int]
     states = ("learned", "static", "sticky")
     for vid in set(vids) - set(taken):
         maps.clear_vni(vid)
+        maps.set_neighbours(vid, {})
+    maps.forget_neighbours(vids)
     if not maps.vnis():
         fdb.flush(Query(ports=vteps, states=states))
         return
@@ -481,6 +487,25 @@ def collect_vnis(session: Session, switch: str) -> None:
     drop_unused(session, switch)
     for link in _orphans(session, switch):
         session.links.delete(link.ifindex)
+
+
+def change_neighbours(
+    session: Session,
+    switch: str,
+    vni: int,
+    *,
+    add: Mapping[str, bytes] | None = None,
+    remove: Iterable[str] = (),
+) -> None:
+    """Puts hosts of a VNI into its table of neighbours, and takes some out of it."""
+    now = vnis_of(session.maps(switch))[vni]
+    going = set(remove)
+    for ip in going - now.neighbours.keys():
+        raise VnetxError(
+            f"neighbour {ip} of VNI {vni}", "there is no static one", "vnetx vni neigh show"
+        )
+    kept = {ip: mac for ip, mac in now.neighbours.items() if ip not in going}
+    set_vnis(session, switch, {vni: replace(now, neighbours={**kept, **(add or {})})})
 
 
 def change_remotes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,14 @@ from vnetx import model
 from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switch
 from vnetx.engine.transaction import transaction
-from vnetx.engine.vnis import change_remotes, check_vnis, need_vtep, remove_vnis, set_vnis
+from vnetx.engine.vnis import (
+    change_neighbours,
+    change_remotes,
+    check_vnis,
+    need_vtep,
+    remove_vnis,
+    set_vnis,
+)
 from vnetx.errors import VnetxError
 from vnetx.model import DEFAULT_SWITCH, SwitchSettings, Vni
 from vnetx.state import vnis_of
@@ -92,6 +99,30 @@ def vni_remote_del(vni: int, remotes: Collection[str]) -> Result:
     """
     with transaction() as session:
         change_remotes(session, _need(session, vni), vni, remove=map(model.parse_vtep, remotes))
+        return session.result()
+
+
+def vni_neigh_add(vni: int, neighbours: Mapping[str, bytes]) -> Result:
+    """Puts hosts behind VTEPs into the table of neighbours of a VNI: MAC addresses by IP address.
+
+    Raises:
+        InvalidValue: not addresses of one host.
+        VnetxError: no such VNI.
+    """
+    with transaction() as session:
+        change_neighbours(session, _need(session, vni), vni, add=neighbours)
+        return session.result()
+
+
+def vni_neigh_del(vni: int, addresses: Collection[str]) -> Result:
+    """Takes hosts out of the table of neighbours of a VNI.
+
+    Raises:
+        VnetxError: no such VNI, or not in the table.
+    """
+    with transaction() as session:
+        remove = map(model.parse_vtep, addresses)
+        change_neighbours(session, _need(session, vni), vni, remove=remove)
         return session.result()
 
 

@@ -66,8 +66,8 @@
  */
 #define VNETX_SWITCHED 0x7678
 
-/* The same of a SYN that has been looked at: it is on its way back to who asked for that. */
-#define VNETX_CLAMPED 0x7679
+/* The same of a frame that another program has looked at, on its way back to who asked for that. */
+#define VNETX_LOOKED_AT 0x7679
 
 #define VNETX_ALEN 6
 #define VNETX_IFNAMSIZ 16
@@ -107,6 +107,8 @@ enum vnetx_map_id {
 	VNETX_MAP_OUTERS,
 	VNETX_MAP_UNDERLAYS,
 	VNETX_MAP_TAIL_XDP,
+	VNETX_MAP_NEIGHBOURS,
+	VNETX_MAP_NEIGHBOURS_LEARNED,
 };
 
 /* Slots of the program array. */
@@ -118,6 +120,8 @@ enum vnetx_tail {
 	VNETX_TAIL_TOO_BIG,
 	VNETX_TAIL_CLAMP_MSS,
 	VNETX_TAIL_VXLAN,
+	VNETX_TAIL_NEIGH_ANSWER,
+	VNETX_TAIL_NEIGH_LEARN,
 	VNETX_TAIL_MAX,
 };
 
@@ -423,6 +427,8 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(MTU, "mtu", "larger than the MTU of the port it would leave by")                         \
 	X(VNI_UNKNOWN, "vni_unknown", "encapsulated, and its VNI is none of this switch")          \
 	X(SPLIT_HORIZON, "split_horizon", "from one VTEP to another")                              \
+	X(NEIGH_ANSWERED, "neigh_answered",                                                        \
+	  "a request that was answered for a host behind a VTEP")                                  \
 	X(EGRESS_DOWN, "egress_down", "the port it would leave by is down")                        \
 	X(EGRESS_GONE, "egress_gone", "the device it would leave by is gone")                      \
 	X(EGRESS_REFUSED, "egress_refused", "the device it would leave by refused it")             \
@@ -577,6 +583,8 @@ enum vnetx_vni_flags {
 	VNETX_VNI_CLAMP_MSS = 1 << 2,
 	/* The mark of packets is carried (group policy). */
 	VNETX_VNI_GBP = 1 << 3,
+	/* Requests for neighbours behind VTEPs are answered here. */
+	VNETX_VNI_NEIGH_SUPPRESS = 1 << 4,
 };
 
 /* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
@@ -620,6 +628,29 @@ struct vnetx_vtep {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
+
+/* Neighbours that a switch learns of, the oldest of which make room. */
+#define VNETX_NEIGHBOURS_LEARNED 16384
+
+/* A host's address in the VLAN of a VNI. */
+struct vnetx_neighbour_key {
+	__u32 vid;
+	/* In network byte order; IPv4 is ::ffff:a.b.c.d. */
+	__u32 address[4];
+};
+_Static_assert(sizeof(struct vnetx_neighbour_key) == 20, "vnetx_neighbour_key");
+
+enum vnetx_neighbour_flags {
+	VNETX_NEIGHBOUR_ROUTER = 1 << 0,
+};
+
+struct vnetx_neighbour {
+	/* CLOCK_MONOTONIC; of no matter where user space put it there. */
+	__u64 seen_ns;
+	__u8 mac[VNETX_ALEN];
+	__u16 flags;
+};
+_Static_assert(sizeof(struct vnetx_neighbour) == 16, "vnetx_neighbour");
 
 enum vnetx_outer_flags {
 	/* XDP may send by the device (VNETX_UNDERLAY of VNETX_HOOK_XDP). */
@@ -729,7 +760,11 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(OUTERS, "outers", ARRAY, __u32, struct vnetx_outer, VNETX_ENTRIES_OUTERS, 0)             \
 	X(UNDERLAYS, "underlays", HASH, __u32, struct vnetx_underlay, VNETX_ENTRIES_PORTS,         \
 	  BPF_F_NO_PREALLOC)                                                                       \
-	X(TAIL_XDP, "tail_xdp", PROG_ARRAY, __u32, __u32, VNETX_TAIL_XDP_MAX, 0)
+	X(TAIL_XDP, "tail_xdp", PROG_ARRAY, __u32, __u32, VNETX_TAIL_XDP_MAX, 0)                   \
+	X(NEIGHBOURS, "neighbours", HASH, struct vnetx_neighbour_key, struct vnetx_neighbour,      \
+	  VNETX_ENTRIES_FDB, BPF_F_NO_PREALLOC)                                                    \
+	X(NEIGHBOURS_LEARNED, "neigh_learned", LRU_HASH, struct vnetx_neighbour_key,               \
+	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)
 
 /*
  * The programs: X(function, pinned name, program type, expected attach type, flags).
@@ -748,6 +783,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
 	X(vnetx_too_big, "too_big", SCHED_CLS, 0, 0)                                               \
+	X(vnetx_neigh_answer, "neigh_answer", SCHED_CLS, 0, 0)                                     \
+	X(vnetx_neigh_learn, "neigh_learn", SCHED_CLS, 0, 0)                                       \
 	X(vnetx_clamp_mss, "clamp_mss", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
 	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                 \
