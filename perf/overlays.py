@@ -6,6 +6,7 @@ has addresses, and an MTU that is so much larger that hosts' packets are the sam
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
 from vnetx_perf import attached, bridges
@@ -82,6 +83,24 @@ class VnetxVxlanXdp(VnetxVxlan):
     hook = "xdp"
 
 
-KINDS: tuple[type[Subject], ...] = (BridgeVxlan, VnetxVxlan, VnetxVxlanXdp)
+class VnetxVxlanLarge(VnetxVxlan):
+    """The same, TC, with as many VNIs and addresses as a large site has: what size costs."""
+
+    kind = "vnetx-vxlan-large"
+    title = "two vnetx switches, TC, 4,000 VNIs, 1,000,000 addresses behind VTEPs"
+    usual = False
+
+    def attach(self) -> None:
+        for switch, port in self.switches():
+            own, other = _addresses(switch, self)
+            attached.make_large(switch, port, VNI, own, other, vnis=4000, addresses=1_000_000)
+
+    def detach(self) -> None:
+        for switch, _ in self.switches():
+            with contextlib.suppress(RuntimeError):
+                attached.remove_large(switch)
+
+
+KINDS: tuple[type[Subject], ...] = (BridgeVxlan, VnetxVxlan, VnetxVxlanXdp, VnetxVxlanLarge)
 #: What ratios are of, unless others are asked for.
 AGAINST = (BridgeVxlan.kind,)
