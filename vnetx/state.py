@@ -103,6 +103,8 @@ class VniView:
         vteps: those that its frames may come from and go to: its remotes, and what is no remote of
             any VNI. Their counters are those of all VNIs.
         unreachable: why, by remote.
+        kernel_drops: packets that the kernel's vxlan device dropped, coming and going: `rx_drops`,
+            `rx_errors`, `tx_drops`, `tx_errors`; {} where nobody can ask.
     """
 
     vni: int
@@ -111,6 +113,7 @@ class VniView:
     stats: dict[str, int] | None
     vteps: list[VtepView]
     unreachable: dict[str, str]
+    kernel_drops: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -352,6 +355,8 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
     Raises:
         VnetxError: as :func:`switches`.
     """
+    from vnetx.links import vxlan_drops  # takes a while, which what asks for no VNI need not wait
+
     found = []
     for name in pins.switch_names() if names is None else names:
         with SwitchMaps.open(name) as maps:
@@ -363,6 +368,9 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
                 )
                 by_device.setdefault(maps.index_of(ifindex), []).append(seen)
             all_own = vnis_of(maps)
+            dropped: dict[int, dict[str, int]] = {}
+            for ifindex in maps.vxlan_devices():
+                dropped |= vxlan_drops(ifindex)
             flooded = {remote for own in all_own.values() for remote in own.flooded}
             for vni, own in all_own.items():
                 stats = maps.vlan_stats(own.vid) if own.vid else None
@@ -372,7 +380,8 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
                 unreachable = {
                     remote: why for remote in own.remotes if (why := _unreachable(remote))
                 }
-                found.append(VniView(vni, name, own, stats, vteps, unreachable))
+                drops = dropped.get(vni, {})
+                found.append(VniView(vni, name, own, stats, vteps, unreachable, drops))
     return found
 
 

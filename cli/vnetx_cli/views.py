@@ -113,6 +113,7 @@ def vni(view: VniView) -> dict[str, Any]:
         "neigh_suppress": own.neigh_suppress,
         "underlay_hook": own.underlay_hook,
         "unreachable": view.unreachable,
+        "kernel_drops": view.kernel_drops,
         "stats": view.stats,
         "vteps": [
             {"address": each.address, "named": each.named, "stats": each.stats}

@@ -125,7 +125,7 @@ def delete(context: Context, /, vnis: tuple[int, ...]) -> None:
 @vni.command()
 @click.argument("vnis", type=_VNI, nargs=-1, metavar="[VNI]...")
 @click.option("--switch", type=SWITCH, metavar="NAME", help="Only of this switch.")
-@click.option("--stats", is_flag=True, help="With the frames and bytes of each VTEP.")
+@click.option("--stats", is_flag=True, help="With the frames and bytes of each VNI and VTEP.")
 @common_options
 @pass_context
 def show(context: Context, /, vnis: tuple[int, ...], switch: str | None, stats: bool) -> None:
@@ -156,6 +156,16 @@ def show(context: Context, /, vnis: tuple[int, ...], switch: str | None, stats: 
             for vtep in view.vteps
         }
         headings = (*headings, "dropped")
+        by_vni = [
+            (
+                view.vni,
+                view.switch,
+                *(table.count(view.stats[name]) if view.stats else None for name in counters),
+                table.count(sum(view.kernel_drops.values())),
+            )
+            for view in found
+        ]
+        table.show(("vni", "switch", *headings), by_vni, right=("vni", *headings))
         table.show(("switch", "vtep", *headings), rows.values(), right=headings)
         return
     table.show(

@@ -33,7 +33,7 @@ from lib.topology import (
     tcp_test,
     wait_until,
 )
-from vnetx import engine
+from vnetx import engine, state
 from vnetx.errors import VnetxError
 
 pytestmark = pytest.mark.root
@@ -668,6 +668,8 @@ def test_packets_that_are_none(overlay: Callable[..., Overlay], family: int) -> 
     for what, packet in bad.items():
         assert delivered(made, tap, packet) == [], what
     assert set(made.fdb()) & {(X, 0)} == set(), "nothing was learned"
+    (view,) = made.call(state.vnis)
+    assert view.kernel_drops["rx_errors"] + view.kernel_drops["rx_drops"] > 0
     short = made.outer(inner[:14])
     assert delivered(made, tap, short) == [inner[:14]]
 

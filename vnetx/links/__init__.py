@@ -458,6 +458,14 @@ def features(link: Link, peer: bool = False) -> dict[str, bool]:
     return {}
 
 
+def vxlan_drops(ifindex: int) -> dict[int, dict[str, int]]:
+    """What a vxlan device of this namespace has dropped, by VNI (:func:`vnetx.links.vxlan.drops`);
+    {} where it has no filter, or is gone."""
+    with contextlib.suppress(NetlinkError, OSError):
+        return vxlan.drops(ifindex)
+    return {}
+
+
 def set_feature(link: Link, feature: str, on: bool, peer: bool = False) -> None:
     """Switches an offload of a device (or of its peer).
 

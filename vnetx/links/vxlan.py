@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST, nla, nlmsg
+from pyroute2.netlink import NETLINK_ROUTE, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nla, nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.nlsocket import NetlinkSocket
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -25,6 +25,8 @@ SOURCE_PORTS = (49152, 65535)
 
 _RTM_NEWTUNNEL = 120
 _RTM_DELTUNNEL = 121
+_RTM_GETTUNNEL = 122
+_WITH_STATS = 1  # TUNNEL_MSG_FLAG_STATS
 #: Entries in one message.
 _CHUNK = 500
 
@@ -52,7 +54,18 @@ class _TunnelMessage(nlmsg):  # type: ignore[misc]
             ("VXLAN_VNIFILTER_ENTRY_START", "uint32"),
             ("VXLAN_VNIFILTER_ENTRY_END", "uint32"),
             ("VXLAN_VNIFILTER_ENTRY_GROUP", "ip4addr"),
+            ("VXLAN_VNIFILTER_ENTRY_GROUP6", "ip6addr"),
+            ("VXLAN_VNIFILTER_ENTRY_STATS", "stats"),
         )
+
+        class stats(nla):  # type: ignore[misc]  # noqa: N801
+            nla_map = tuple(
+                (f"VNIFILTER_ENTRY_STATS_{name}", "none" if name == "UNSPEC" else "uint64")
+                for name in (
+                    *("UNSPEC", "RX_BYTES", "RX_PKTS", "RX_DROPS", "RX_ERRORS"),
+                    *("TX_BYTES", "TX_PKTS", "TX_DROPS", "TX_ERRORS"),
+                )
+            )
 
 
 def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int, *, gbp: bool) -> None:
@@ -122,6 +135,28 @@ def drop_vnis(ifindex: int, vnis: Collection[int]) -> None:
     except NetlinkError as error:
         if error.code != errno.ENOENT:
             raise
+
+
+def drops(ifindex: int) -> dict[int, dict[str, int]]:
+    """What a device has dropped, by VNI: `rx_drops`, `rx_errors`, `tx_drops` and `tx_errors`.
+
+    Raises:
+        NetlinkError: of the kernel.
+    """
+    found: dict[int, dict[str, int]] = {}
+    with NetlinkSocket(family=NETLINK_ROUTE) as route:
+        route.bind()
+        route.register_policy(_RTM_NEWTUNNEL, _TunnelMessage)
+        message = _TunnelMessage()
+        message["family"], message["ifindex"], message["flags"] = 7, ifindex, _WITH_STATS
+        for answer in route.nlm_request(message, _RTM_GETTUNNEL, NLM_F_REQUEST | NLM_F_DUMP):
+            for entry in answer.get_attrs("VXLAN_VNIFILTER_ENTRY"):
+                stats = entry.get("VXLAN_VNIFILTER_ENTRY_STATS")
+                found[entry.get("VXLAN_VNIFILTER_ENTRY_START")] = {
+                    name.lower(): stats.get(f"VNIFILTER_ENTRY_STATS_{name}") or 0
+                    for name in ("RX_DROPS", "RX_ERRORS", "TX_DROPS", "TX_ERRORS")
+                }
+    return found
 
 
 def _send(kind: int, ifindex: int, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
