@@ -22,6 +22,7 @@
 #include "lib/egress.h"
 #include "lib/vni.h"
 #include "lib/vxlan.h"
+#include "lib/vxlan_in.h"
 #include "lib/clamp_mss.h"
 #include "lib/clamp_mss_skb.h"
 #include "lib/outer.h"
@@ -93,11 +94,7 @@ static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 {
 	const struct vnetx_switch *sw = switch_get();
 	const struct vnetx_port *in = port_get(index);
-	struct frame frame = {
-		.in = index,
-		.device = egress_device(ctx, hook),
-		.epoch = epoch_now(),
-	};
+	struct frame frame = { .in = index, .epoch = epoch_now() };
 
 	if (unlikely(!sw || !in))
 		return CTX_PASS;
@@ -143,8 +140,7 @@ int vnetx_tc_egress(struct __sk_buff *ctx)
 /* The device by which encapsulated frames come and go. */
 int vnetx_vxlan(struct __sk_buff *ctx)
 {
-	const struct vnetx_switch *sw = switch_get();
-	struct frame frame = { .epoch = epoch_now(), .from_vtep = 1 };
+	struct frame frame = { .epoch = epoch_now() };
 	struct vnetx_vtep vtep = { .ifindex = ctx_ifindex(ctx) };
 	const __u32 device = port_of(vtep.ifindex);
 	const struct vnetx_port *in = port_get(device);
@@ -154,27 +150,27 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 
 	/* One register, or it is found out again where it is used, and Linux 6.1 loses track. */
 	asm volatile("" : "+r"(in));
-	if (unlikely(!sw || !in || vxlan_from(ctx, &vtep, &vni)))
+	if (unlikely(!in || vxlan_from(ctx, &vtep, &vni)))
 		return CTX_PASS;
 	vid = map_lookup(VNETX_MAP(VNI_VLANS), &vni);
 	if (likely(vid)) {
 		frame.vid = *vid & VNETX_VID_MASK;
 		known = vni_of(frame.vid);
 	}
-	frame.in = device;
 	if (unlikely(!known || known->device != device)) {
 		stats_rx(device, ctx_frames(ctx), ctx_len(ctx));
 		stats_reason(device, VNETX_VNI_UNKNOWN, ctx_frames(ctx));
 		return CTX_DROP;
 	}
-	frame.device = VNETX_FLOW_ENCAPSULATED | vni;
-	frame.lone = ctx_is_gso(ctx) || ctx_tag_beside(ctx);
 	frame.unlearned = !(known->flags & VNETX_VNI_LEARNING);
+	frame.lone = ctx_is_gso(ctx) || ctx_tag_beside(ctx);
 	frame.in = vtep_of(&vtep, in);
 	if (unlikely(!frame.in)) {
 		frame.in = device;
 		frame.unlearned = 1;
-		frame.notice = VNETX_VTEPS_FULL;
+		frame.lone = 1;
+		if (ctx->tc_index != VNETX_LOOKED_AT)
+			stats_reason(device, VNETX_VTEPS_FULL, ctx_frames(ctx));
 	}
 	if (unlikely(known->flags & VNETX_VNI_NEIGH_SUPPRESS))
 		neigh_learn_start(ctx, frame.vid);
@@ -183,9 +179,18 @@ int vnetx_vxlan(struct __sk_buff *ctx)
 	if (unlikely(known->flags & VNETX_VNI_CLAMP_MSS))
 		clamp_start(ctx, vtep.ifindex, frame.in, VNETX_TAIL_VXLAN);
 	ctx->tc_index = 0;
-	in = port_get(frame.in);
+	vxlan_in_start(ctx, &frame, vni);
+	return CTX_DROP;
+}
+
+int vnetx_vxlan_in(struct __sk_buff *ctx)
+{
+	const struct vnetx_switch *sw = switch_get();
+	struct frame frame = vxlan_in_frame(ctx);
+	const struct vnetx_port *in = port_get(frame.in);
+
 	asm volatile("" : "+r"(in));
-	if (unlikely(!in))
+	if (unlikely(!sw || !in))
 		return CTX_DROP;
 	return tc_decide(ctx, sw, in, &frame, HOOK_INGRESS);
 }

@@ -145,15 +145,11 @@ int vnetx_xdp(struct xdp_md *ctx)
 	const struct vnetx_flow *flow;
 	const struct vnetx_switch *sw;
 	const struct vnetx_port *in;
-	struct frame frame = {
-		.device = egress_device(ctx, HOOK_INGRESS),
-		.epoch = epoch_now(),
-		.len = len,
-	};
+	struct frame frame = { .epoch = epoch_now(), .len = len };
 	__u16 tci = 0;
 	int verdict;
 
-	flow = flow_find(ctx, frame.device, len, &tci);
+	flow = flow_find(ctx, egress_device(ctx, HOOK_INGRESS), len, &tci);
 	if (likely(flow))
 		return xdp_flow(ctx, flow, len, tci);
 	sw = switch_get();

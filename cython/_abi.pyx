@@ -110,6 +110,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_TAIL_TOO_BIG
         VNETX_TAIL_CLAMP_MSS
         VNETX_TAIL_VXLAN
+        VNETX_TAIL_VXLAN_IN
         VNETX_TAIL_NEIGH_ANSWER
         VNETX_TAIL_NEIGH_LEARN
         VNETX_NEIGHBOUR_ROUTER
@@ -197,7 +198,7 @@ PROGRAMS = [{"function": program_rows[i].function.decode(),
 TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
          VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out",
          VNETX_TAIL_TOO_BIG: "too_big",
-         VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan",
+         VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan", VNETX_TAIL_VXLAN_IN: "vxlan_in",
          VNETX_TAIL_NEIGH_ANSWER: "neigh_answer", VNETX_TAIL_NEIGH_LEARN: "neigh_learn"}
 TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 

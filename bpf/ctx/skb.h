@@ -79,6 +79,20 @@ static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 le
 	return bpf_skb_load_bytes(ctx, offset, to, len);
 }
 
+/*
+ * A number that goes with the frame: read where it is needed, it is nothing that the verifier
+ * would have to follow from there.
+ */
+static __always_inline __u32 ctx_note(const ctx_t *ctx)
+{
+	return *(const volatile __u32 *)&ctx->cb[4];
+}
+
+static __always_inline void ctx_set_note(ctx_t *ctx, __u32 note)
+{
+	*(volatile __u32 *)&ctx->cb[4] = note;
+}
+
 #define CTX_TPID_AT (2 * ETH_ALEN)
 
 /* A tag that is there for a while only, for what the kernel does when it comes or goes. */

@@ -83,6 +83,12 @@ static __always_inline int ctx_load(ctx_t *ctx, __u32 offset, void *to, __u32 le
 	return bpf_xdp_load_bytes(ctx, offset, to, len);
 }
 
+/* Nothing goes with the frame. */
+static __always_inline __u32 ctx_note(const ctx_t *ctx)
+{
+	return 0;
+}
+
 /* Both addresses, and behind them a tag. */
 struct ctx_tagged {
 	__u32 addresses[3];

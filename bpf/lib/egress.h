@@ -79,7 +79,8 @@ static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct 
 						       const struct frame *frame, enum hook hook)
 {
 	struct vnetx_flow flow = {
-		.device = frame->device,
+		.device = frame->from_vtep ? VNETX_FLOW_ENCAPSULATED | ctx_note(ctx)
+					   : egress_device(ctx, hook),
 		.in = frame->in,
 		.out = frame->out,
 		.out_ifindex = out->ifindex,

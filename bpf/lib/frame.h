@@ -15,8 +15,6 @@ struct frame {
 	/* Its ingress port, by index, and where it is to go. */
 	__u32 in;
 	__u32 out;
-	/* What its flow has in vnetx_flow.device. */
-	__u32 device;
 	/* A VLAN tag stands in the data. */
 	__u32 tagged;
 	/* The outer tag, and whether the port that it came by heeds it. */
@@ -26,7 +24,7 @@ struct frame {
 	__u32 vid;
 	/* What is decided on it holds for no other frame. */
 	__u32 lone;
-	/* It came encapsulated, and @vid is that of its VNI. */
+	/* It came encapsulated; @vid is that of its VNI, which ctx_note() says. */
 	__u32 from_vtep;
 	/* Nothing is learned from it. */
 	__u32 unlearned;

@@ -32,14 +32,8 @@ _SIZES = {row["name"]: (row["key_size"], row["value_size"]) for row in _abi.MAPS
 CORE_PROGRAMS = ("tc_ingress", "flood")
 #: For switches with VNIs.
 VXLAN_PROGRAMS = (
-    "vxlan",
-    "vxlan_out",
-    "too_big",
-    "clamp_mss",
-    "neigh_answer",
-    "neigh_learn",
-    "flood_vteps",
-    "underlay",
+    *("vxlan", "vxlan_in", "vxlan_out", "too_big", "clamp_mss"),
+    *("neigh_answer", "neigh_learn", "flood_vteps", "underlay"),
 )
 #: The same where XDP encapsulates, and decapsulates.
 VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")

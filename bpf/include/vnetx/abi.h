@@ -120,6 +120,7 @@ enum vnetx_tail {
 	VNETX_TAIL_TOO_BIG,
 	VNETX_TAIL_CLAMP_MSS,
 	VNETX_TAIL_VXLAN,
+	VNETX_TAIL_VXLAN_IN,
 	VNETX_TAIL_NEIGH_ANSWER,
 	VNETX_TAIL_NEIGH_LEARN,
 	VNETX_TAIL_MAX,
@@ -780,6 +781,7 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_flood_vlan, "flood_vlan", SCHED_CLS, 0, 0)                                         \
 	X(vnetx_flood_vteps, "flood_vteps", SCHED_CLS, 0, 0)                                       \
 	X(vnetx_vxlan, "vxlan", SCHED_CLS, 0, 0)                                                   \
+	X(vnetx_vxlan_in, "vxlan_in", SCHED_CLS, 0, 0)                                             \
 	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
 	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
 	X(vnetx_too_big, "too_big", SCHED_CLS, 0, 0)                                               \
