@@ -78,15 +78,23 @@ static __always_inline void clamp_mss(ctx_t *ctx, __u32 device, __u32 index)
 	const __u32 tcp_at = clamp_tcp_at(ctx);
 	struct clamp_options options = {};
 	__u8 head[CLAMP_TCP_LEN];
-	__u32 len, at, mtu = 0, most;
+	__u32 at, mtu = 0, most;
+	__u64 len;
 	__be16 old, new;
 
 	if (!tcp_at || bpf_skb_load_bytes(ctx, tcp_at, head, sizeof(head)) ||
 	    !(head[CLAMP_FLAGS_AT] & CLAMP_SYN) || bpf_check_mtu(ctx, device, &mtu, 0, 0) < 0)
 		return;
-	/* The mask is for the verifier: there are at most 15 words, 5 of them without options. */
+	/*
+	 * There are at most 15 words, 5 of them without options.  The mask, and a register that
+	 * is compared twice, are for the verifier: of Linux 6.1, too.
+	 */
 	len = ((head[12] >> 4) - CLAMP_TCP_LEN / 4 & 0xf) * 4;
-	if (!len || len > CLAMP_OPTIONS_MAX)
+	asm volatile("" : "+r"(len));
+	if (len < CLAMP_MSS_LEN)
+		return;
+	asm volatile("" : "+r"(len));
+	if (len > CLAMP_OPTIONS_MAX)
 		return;
 	if (bpf_skb_load_bytes(ctx, tcp_at + CLAMP_TCP_LEN, &options, len))
 		return;
