@@ -151,6 +151,7 @@ def attach_port(
     """Makes a device a port, or a port what `settings` say."""
     what = f"attaching {link.name}"
     maps = session.maps(switch)
+    leave_underlay(session, link)
     seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
@@ -178,7 +179,6 @@ def attach_port(
         shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=unconfirmed and is_new,
     )
-    leave_underlay(session, link)
     session.if_it_fails(_return_to, session, switch, before, link.ifindex)
     _try_hooks(session, switch, link, desired, seen, force)
 
