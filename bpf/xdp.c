@@ -21,6 +21,7 @@
 #include "lib/mtu.h"
 #include "lib/flow.h"
 #include "lib/egress.h"
+#include "lib/ip.h"
 #include "lib/vni.h"
 #include "lib/clamp_mss.h"
 #include "lib/outer.h"

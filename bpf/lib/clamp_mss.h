@@ -6,7 +6,6 @@
 #ifndef VNETX_CLAMP_MSS_H
 #define VNETX_CLAMP_MSS_H
 
-#define CLAMP_TCP 6
 #define CLAMP_TCP_LEN 20
 #define CLAMP_OPTIONS_MAX 40
 #define CLAMP_FLAGS_AT 13
@@ -23,13 +22,13 @@
 static __always_inline int clamp_maybe_syn(const __u8 *ip, const void *end, __be16 type)
 {
 	if (type == __constant_htons(ETH_P_IP)) {
-		if ((const void *)ip + 20 > end || ip[9] != CLAMP_TCP)
+		if ((const void *)ip + 20 > end || ip[9] != IP_TCP)
 			return 0;
 		if (ip[0] != 0x45)
 			return 1;
 		ip += 20;
 	} else if (type == __constant_htons(ETH_P_IPV6)) {
-		if ((const void *)ip + 40 > end || ip[6] != CLAMP_TCP)
+		if ((const void *)ip + 40 > end || ip[6] != IP_TCP)
 			return 0;
 		ip += 40;
 	} else {

@@ -28,10 +28,10 @@ static __always_inline __u32 clamp_tcp_at(ctx_t *ctx)
 
 	if (bpf_skb_load_bytes(ctx, ETH_HLEN, ip, sizeof(ip)))
 		return 0;
-	if (ctx->protocol == __constant_htons(ETH_P_IP) && ip[9] == CLAMP_TCP && !(ip[6] & 0x1f) &&
+	if (ctx->protocol == __constant_htons(ETH_P_IP) && ip[9] == IP_TCP && !(ip[6] & 0x1f) &&
 	    !ip[7])
 		return ETH_HLEN + (ip[0] & 0xf) * 4;
-	if (ctx->protocol == __constant_htons(ETH_P_IPV6) && ip[6] == CLAMP_TCP)
+	if (ctx->protocol == __constant_htons(ETH_P_IPV6) && ip[6] == IP_TCP)
 		return ETH_HLEN + 40;
 	return 0;
 }

@@ -6,10 +6,6 @@
 #ifndef VNETX_INNER_HASH_H
 #define VNETX_INNER_HASH_H
 
-#define INNER_TCP 6
-#define INNER_UDP 17
-#define INNER_SCTP 132
-
 static __always_inline __u32 inner_mix(__u32 hash, __u32 word)
 {
 	hash = (hash ^ word) * 0x9e3779b1;
@@ -18,7 +14,7 @@ static __always_inline __u32 inner_mix(__u32 hash, __u32 word)
 
 static __always_inline int inner_has_ports(__u8 protocol)
 {
-	return protocol == INNER_TCP || protocol == INNER_UDP || protocol == INNER_SCTP;
+	return protocol == IP_TCP || protocol == IP_UDP || protocol == IP_SCTP;
 }
 
 /*

@@ -16,7 +16,6 @@
 #define NEIGH_ARP_KIND __constant_htonl(0x00010800)
 #define NEIGH_ARP_SIZES __constant_htons(0x0604)
 
-#define NEIGH_ICMPV6 58
 #define NEIGH_SOLICITATION 135
 #define NEIGH_ADVERTISEMENT 136
 #define NEIGH_HOP_LIMIT 255
@@ -26,11 +25,7 @@
 #define NEIGH_SOLICITED_OVERRIDE __constant_htonl(0x60000000)
 
 struct neigh_arp {
-	/* So that words stand on their boundaries where they can: the frame begins behind it. */
-	__u16 pad;
-	__u8 dst[ETH_ALEN];
-	__u8 src[ETH_ALEN];
-	__be16 proto;
+	struct ip_ethernet eth;
 	__be32 kind;
 	__be16 sizes;
 	__be16 op;
@@ -44,16 +39,8 @@ struct neigh_arp {
 #define NEIGH_ARP_LEN 42
 
 struct neigh_nd {
-	__u16 pad;
-	__u8 dst[ETH_ALEN];
-	__u8 src[ETH_ALEN];
-	__be16 proto;
-	__be32 version;
-	__be16 payload_len;
-	__u8 protocol;
-	__u8 hop_limit;
-	__be32 saddr[4];
-	__be32 daddr[4];
+	struct ip_ethernet eth;
+	struct ip_v6 ip;
 	__u8 type;
 	__u8 code;
 	__u16 check;
@@ -68,11 +55,6 @@ struct neigh_nd {
 /* With the option, and without. */
 #define NEIGH_ND_LEN 86
 #define NEIGH_ND_BARE 78
-
-static __always_inline int neigh_zero(const __be32 *address)
-{
-	return !(address[0] | address[1] | address[2] | address[3]);
-}
 
 static __always_inline void neigh_key_ipv4(struct vnetx_neighbour_key *key, const __be16 *halves)
 {
@@ -115,7 +97,7 @@ static __always_inline int neigh_answer_arp(ctx_t *ctx, const struct vnetx_port 
 	struct neigh_arp packet;
 	__be16 asker[2];
 
-	if (bpf_skb_load_bytes(ctx, 0, packet.dst, NEIGH_ARP_LEN) ||
+	if (bpf_skb_load_bytes(ctx, 0, packet.eth.dst, NEIGH_ARP_LEN) ||
 	    packet.kind != NEIGH_ARP_KIND || packet.sizes != NEIGH_ARP_SIZES ||
 	    packet.op != NEIGH_ARP_REQUEST)
 		return -EINVAL;
@@ -127,8 +109,8 @@ static __always_inline int neigh_answer_arp(ctx_t *ctx, const struct vnetx_port 
 	known = neigh_find(in, &key);
 	if (!known)
 		return -ENOENT;
-	__builtin_memcpy(packet.dst, packet.src, ETH_ALEN);
-	__builtin_memcpy(packet.src, known->mac, ETH_ALEN);
+	__builtin_memcpy(packet.eth.dst, packet.eth.src, ETH_ALEN);
+	__builtin_memcpy(packet.eth.src, known->mac, ETH_ALEN);
 	packet.op = NEIGH_ARP_REPLY;
 	/* Both addresses of both change places. */
 	__builtin_memcpy(packet.target, packet.sender, ETH_ALEN);
@@ -139,16 +121,16 @@ static __always_inline int neigh_answer_arp(ctx_t *ctx, const struct vnetx_port 
 	packet.sender_ip[1] = packet.target_ip[1];
 	packet.target_ip[0] = asker[0];
 	packet.target_ip[1] = asker[1];
-	return bpf_skb_store_bytes(ctx, 0, packet.dst, NEIGH_ARP_LEN, BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(ctx, 0, packet.eth.dst, NEIGH_ARP_LEN, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline __u16 neigh_checksum(struct neigh_nd *packet)
 {
-	__u64 sum;
+	const __u32 len = sizeof(*packet) - __builtin_offsetof(struct neigh_nd, ip.saddr);
 
 	packet->check = 0;
-	sum = (__u32)bpf_csum_diff(NULL, 0, packet->saddr, NEIGH_ND_LEN - ETH_HLEN - 8, 0);
-	return too_big_fold(sum + packet->payload_len + __constant_htons(NEIGH_ICMPV6));
+	return ~ip_fold(ip_sum_of(packet->ip.saddr, len) + packet->ip.payload_len +
+			__constant_htons(IP_ICMPV6));
 }
 
 static __always_inline int neigh_answer_nd(ctx_t *ctx, const struct vnetx_port *in, __u32 vid)
@@ -157,19 +139,19 @@ static __always_inline int neigh_answer_nd(ctx_t *ctx, const struct vnetx_port *
 	const struct vnetx_neighbour *known;
 	struct neigh_nd packet = {};
 
-	if (bpf_skb_load_bytes(ctx, 0, packet.dst, NEIGH_ND_BARE) ||
-	    packet.protocol != NEIGH_ICMPV6 || packet.hop_limit != NEIGH_HOP_LIMIT ||
-	    packet.type != NEIGH_SOLICITATION || packet.code || neigh_zero(packet.saddr))
+	if (bpf_skb_load_bytes(ctx, 0, packet.eth.dst, NEIGH_ND_BARE) ||
+	    packet.ip.protocol != IP_ICMPV6 || packet.ip.hop_limit != NEIGH_HOP_LIMIT ||
+	    packet.type != NEIGH_SOLICITATION || packet.code || ip_v6_zero(packet.ip.saddr))
 		return -EINVAL; /* one from nobody asks for a duplicate */
 	__builtin_memcpy(key.address, packet.target, sizeof(key.address));
 	known = neigh_find(in, &key);
 	if (!known)
 		return -ENOENT;
-	__builtin_memcpy(packet.dst, packet.src, ETH_ALEN);
-	__builtin_memcpy(packet.src, known->mac, ETH_ALEN);
-	packet.payload_len = __constant_htons(NEIGH_ND_LEN - ETH_HLEN - 40);
-	__builtin_memcpy(packet.daddr, packet.saddr, sizeof(packet.daddr));
-	__builtin_memcpy(packet.saddr, packet.target, sizeof(packet.saddr));
+	__builtin_memcpy(packet.eth.dst, packet.eth.src, ETH_ALEN);
+	__builtin_memcpy(packet.eth.src, known->mac, ETH_ALEN);
+	packet.ip.payload_len = __constant_htons(NEIGH_ND_LEN - ETH_HLEN - IP6_LEN);
+	__builtin_memcpy(packet.ip.daddr, packet.ip.saddr, sizeof(packet.ip.daddr));
+	__builtin_memcpy(packet.ip.saddr, packet.target, sizeof(packet.ip.saddr));
 	packet.type = NEIGH_ADVERTISEMENT;
 	packet.flags = NEIGH_SOLICITED_OVERRIDE |
 		       (known->flags & VNETX_NEIGHBOUR_ROUTER ? NEIGH_ROUTER : 0);
@@ -179,7 +161,7 @@ static __always_inline int neigh_answer_nd(ctx_t *ctx, const struct vnetx_port *
 	packet.check = neigh_checksum(&packet);
 	if (bpf_skb_change_tail(ctx, NEIGH_ND_LEN, 0))
 		return -ENOMEM;
-	return bpf_skb_store_bytes(ctx, 0, packet.dst, NEIGH_ND_LEN, 0);
+	return bpf_skb_store_bytes(ctx, 0, packet.eth.dst, NEIGH_ND_LEN, 0);
 }
 
 /* A request that is about to be flooded to VTEPs, without the tag that counts. */
@@ -203,13 +185,7 @@ static __always_inline int neigh_answer(ctx_t *ctx)
 		return CTX_DROP;
 	}
 	stats_reason(index, VNETX_NEIGH_ANSWERED, 1);
-	if (tag && ctx_push_tag(ctx, tag >> 16, tag))
-		return CTX_DROP;
-	stats_tx(index, 1, ctx_len(ctx));
-	if (in->flags & VNETX_PORT_HOST)
-		bpf_skb_change_type(ctx, PACKET_HOST);
-	ctx->tc_index = in->twin ? VNETX_SWITCHED : 0;
-	return bpf_redirect(in->ifindex, in->flags & VNETX_PORT_HOST ? BPF_F_INGRESS : 0);
+	return send_back(ctx, in, index, tag);
 }
 
 /* ---------------------------------------------------------------- learning */
@@ -234,9 +210,9 @@ static __always_inline void neigh_learn_arp(ctx_t *ctx, __u32 vid)
 	struct vnetx_neighbour_key key = { .vid = vid };
 	struct neigh_arp packet;
 
-	if (bpf_skb_load_bytes(ctx, 0, packet.dst, NEIGH_ARP_LEN) ||
+	if (bpf_skb_load_bytes(ctx, 0, packet.eth.dst, NEIGH_ARP_LEN) ||
 	    packet.kind != NEIGH_ARP_KIND || packet.sizes != NEIGH_ARP_SIZES ||
-	    !eth_equal(packet.src, packet.sender) || eth_is_group(packet.sender) ||
+	    !eth_equal(packet.eth.src, packet.sender) || eth_is_group(packet.sender) ||
 	    !(packet.sender_ip[0] | packet.sender_ip[1]))
 		return;
 	neigh_key_ipv4(&key, packet.sender_ip);
@@ -250,14 +226,14 @@ static __always_inline void neigh_learn_nd(ctx_t *ctx, __u32 vid)
 	__u32 flags = 0;
 	__u8 option;
 
-	if (bpf_skb_load_bytes(ctx, 0, packet.dst, NEIGH_ND_LEN) ||
-	    packet.protocol != NEIGH_ICMPV6 || packet.hop_limit != NEIGH_HOP_LIMIT || packet.code ||
-	    packet.option_len != 1 || !eth_equal(packet.src, packet.lladdr) ||
+	if (bpf_skb_load_bytes(ctx, 0, packet.eth.dst, NEIGH_ND_LEN) ||
+	    packet.ip.protocol != IP_ICMPV6 || packet.ip.hop_limit != NEIGH_HOP_LIMIT ||
+	    packet.code || packet.option_len != 1 || !eth_equal(packet.eth.src, packet.lladdr) ||
 	    eth_is_group(packet.lladdr))
 		return;
 	if (packet.type == NEIGH_SOLICITATION) {
 		option = NEIGH_SOURCE_LLADDR;
-		__builtin_memcpy(key.address, packet.saddr, sizeof(key.address));
+		__builtin_memcpy(key.address, packet.ip.saddr, sizeof(key.address));
 	} else if (packet.type == NEIGH_ADVERTISEMENT) {
 		option = NEIGH_TARGET_LLADDR;
 		__builtin_memcpy(key.address, packet.target, sizeof(key.address));
@@ -265,7 +241,7 @@ static __always_inline void neigh_learn_nd(ctx_t *ctx, __u32 vid)
 	} else {
 		return;
 	}
-	if (packet.option == option && !neigh_zero(key.address))
+	if (packet.option == option && !ip_v6_zero(key.address))
 		neigh_keep(&key, packet.lladdr, flags);
 }
 
@@ -292,7 +268,7 @@ static __always_inline void neigh_learn_start(ctx_t *ctx, __u32 vid)
 	if (ctx->tc_index == VNETX_LOOKED_AT ||
 	    (!v6 && ctx->protocol != __constant_htons(ETH_P_ARP)))
 		return;
-	if (v6 && ((const void *)(ip + 40) > ctx_data_end(ctx) || ip[6] != NEIGH_ICMPV6))
+	if (v6 && ((const void *)(ip + 40) > ctx_data_end(ctx) || ip[6] != IP_ICMPV6))
 		return;
 	CLAMP_CB(ctx, PORT) = vid;
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_NEIGH_LEARN);

@@ -15,11 +15,8 @@
 #define OUTER_LEN 50
 
 #define OUTER_AF_INET 2
-#define OUTER_UDP 17
 #define OUTER_UDP_LEN 8
 #define OUTER_VXLAN_LEN 8
-/* Version 4, five words. */
-#define OUTER_VERSION_IHL 0x45
 #define OUTER_DF 0x4000
 /* More fragments, and where they are. */
 #define OUTER_FRAGMENT 0x3fff
@@ -36,20 +33,8 @@
 
 /* Everything around the inner packet. */
 struct outer_headers {
-	/* So that the words of IP stand on their boundaries: the frame begins behind it. */
-	__u16 pad;
-	__u8 addresses[2 * ETH_ALEN];
-	__be16 proto;
-	__u8 version_ihl;
-	__u8 tos;
-	__be16 tot_len;
-	__be16 id;
-	__be16 frag_off;
-	__u8 ttl;
-	__u8 protocol;
-	__u16 check;
-	__be32 saddr;
-	__be32 daddr;
+	struct ip_ethernet eth;
+	struct ip_v4 ip;
 	__be16 sport;
 	__be16 dport;
 	__be16 udp_len;
@@ -61,24 +46,13 @@ struct outer_headers {
 	__u16 end;
 };
 
-#define OUTER_PAD __builtin_offsetof(struct outer_headers, addresses)
+#define OUTER_PAD __builtin_offsetof(struct ip_ethernet, dst)
 #define OUTER_WITH_INNER (OUTER_LEN + ETH_HLEN)
 
 /* A member of the headers in the packet that begins at @data. */
 #define OUTER_AT(data, member)                                                                     \
 	(*(const __typeof__(((struct outer_headers *)0)->member)                                   \
 		   *)((data) + __builtin_offsetof(struct outer_headers, member) - OUTER_PAD))
-
-/* The ones' complement sum of an IPv4 header: 0xffff where its checksum is right. */
-static __always_inline __u32 outer_sum(const __u32 *words)
-{
-	__u64 sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
-
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
 
 /* Type of service of an IP packet, which is at @ip, and of that type; 0 of any other. */
 static __always_inline __u8 outer_tos_of(const __u8 *ip, __be16 proto)
@@ -120,28 +94,30 @@ static __always_inline int outer_holds(const struct vnetx_outer *outer, __u32 ha
 static __always_inline struct outer_headers outer_headers_of(const struct vnetx_outer *outer,
 							     __u32 hash, __u32 len, __u8 tos)
 {
+	const __u8 ecn = tos & OUTER_ECN_MASK;
 	struct outer_headers to = {
-		.proto = __constant_htons(ETH_P_IP),
-		.version_ihl = OUTER_VERSION_IHL,
-		.tot_len = __constant_htons((__u16)(len + OUTER_LEN - ETH_HLEN)),
-		.id = bpf_get_prandom_u32(),
-		.frag_off = outer->frag_off,
-		.ttl = outer->ttl,
-		.protocol = OUTER_UDP,
-		.saddr = outer->saddr,
-		.daddr = outer->daddr,
+		.eth.proto = __constant_htons(ETH_P_IP),
+		.ip = {
+			.version_ihl = IP_VERSION_IHL,
+			.tot_len = __constant_htons((__u16)(len + OUTER_LEN - ETH_HLEN)),
+			.id = bpf_get_prandom_u32(),
+			.frag_off = outer->frag_off,
+			.ttl = outer->ttl,
+			.protocol = IP_UDP,
+			.saddr = outer->saddr,
+			.daddr = outer->daddr,
+		},
 		.sport = outer_sport(hash),
 		.dport = outer->dport,
 		.udp_len = __constant_htons((__u16)(len + OUTER_UDP_LEN + OUTER_VXLAN_LEN)),
 		.vxlan_flags = __constant_htonl(OUTER_VNI_VALID),
 		.vxlan_vni = outer->vni,
 	};
-	const __u8 ecn = tos & OUTER_ECN_MASK;
 
-	to.tos = (outer->tos == VNETX_TOS_INHERIT ? tos & ~OUTER_ECN_MASK : outer->tos) |
-		 (ecn == OUTER_ECN_CE ? OUTER_ECN_ECT_0 : ecn);
-	__builtin_memcpy(to.addresses, outer->addresses, sizeof(to.addresses));
-	to.check = ~outer_sum((const void *)&to.version_ihl);
+	to.ip.tos = (outer->tos == VNETX_TOS_INHERIT ? tos & ~OUTER_ECN_MASK : outer->tos) |
+		    (ecn == OUTER_ECN_CE ? OUTER_ECN_ECT_0 : ecn);
+	__builtin_memcpy(to.eth.dst, outer->addresses, sizeof(outer->addresses));
+	to.ip.check = ~ip_sum((const void *)&to.ip);
 	return to;
 }
 
@@ -170,7 +146,7 @@ static __always_inline int outer_push(ctx_t *ctx, const struct vnetx_outer *oute
 	to.inner_addresses[1] = ((const __u32 *)data)[1];
 	to.inner_addresses[2] = ((const __u32 *)data)[2];
 	to.inner_proto = ((const struct ethhdr *)data)->h_proto;
-	return ctx_encapsulate(ctx, to.addresses, OUTER_LEN, OUTER_WITH_INNER);
+	return ctx_encapsulate(ctx, to.eth.dst, OUTER_LEN, OUTER_WITH_INNER);
 }
 
 /*
@@ -188,17 +164,17 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 	__u8 ecn;
 
 	if (data + OUTER_WITH_INNER + 2 > ctx_data_end(ctx) || ctx_tag_beside(ctx) ||
-	    OUTER_AT(data, proto) != __constant_htons(ETH_P_IP) ||
-	    OUTER_AT(data, version_ihl) != OUTER_VERSION_IHL ||
-	    OUTER_AT(data, protocol) != OUTER_UDP || OUTER_AT(data, udp_check) ||
+	    OUTER_AT(data, eth.proto) != __constant_htons(ETH_P_IP) ||
+	    OUTER_AT(data, ip.version_ihl) != IP_VERSION_IHL ||
+	    OUTER_AT(data, ip.protocol) != IP_UDP || OUTER_AT(data, udp_check) ||
 	    OUTER_AT(data, vxlan_flags) != __constant_htonl(OUTER_VNI_VALID) ||
-	    OUTER_AT(data, frag_off) & __constant_htons(OUTER_FRAGMENT) ||
-	    OUTER_AT(data, tot_len) != __constant_htons((__u16)(len - ETH_HLEN)) ||
-	    OUTER_AT(data, udp_len) != __constant_htons((__u16)(len - ETH_HLEN - 20)) ||
+	    OUTER_AT(data, ip.frag_off) & __constant_htons(OUTER_FRAGMENT) ||
+	    OUTER_AT(data, ip.tot_len) != __constant_htons((__u16)(len - ETH_HLEN)) ||
+	    OUTER_AT(data, udp_len) != __constant_htons((__u16)(len - ETH_HLEN - IP_LEN)) ||
 	    OUTER_AT(data, vxlan_vni) & __constant_htonl(0xff) || tag_in_data(data + OUTER_LEN) ||
-	    !outer_can_say(len - OUTER_LEN) || outer_sum(data + ETH_HLEN) != 0xffff)
+	    !outer_can_say(len - OUTER_LEN) || ip_sum(data + ETH_HLEN) != 0xffff)
 		return NULL;
-	ecn = OUTER_AT(data, tos) & OUTER_ECN_MASK;
+	ecn = OUTER_AT(data, ip.tos) & OUTER_ECN_MASK;
 	if (ecn && (ecn == OUTER_ECN_CE ||
 		    ecn != (outer_tos_of(data + OUTER_WITH_INNER, OUTER_AT(data, inner_proto)) &
 			    OUTER_ECN_MASK)))
@@ -219,10 +195,11 @@ static __always_inline struct vnetx_flow *outer_flow(ctx_t *ctx, __u32 len)
 			    OUTER_AT(data, inner_proto)))
 		return NULL;
 	address = (const void *)vni->local;
-	if (address[3] != OUTER_AT(data, daddr))
+	if (address[3] != OUTER_AT(data, ip.daddr))
 		return NULL;
 	address = (const void *)vtep->address;
-	return address[2] == VTEP_IPV4_MAPPED && address[3] == OUTER_AT(data, saddr) ? flow : NULL;
+	return address[2] == VTEP_IPV4_MAPPED && address[3] == OUTER_AT(data, ip.saddr) ? flow
+											: NULL;
 }
 
 #endif

@@ -40,7 +40,7 @@ static __always_inline void vxlan_ask(ctx_t *ctx, struct vnetx_outer *outer, __u
 	const struct vnetx_underlay *underlay;
 	struct bpf_fib_lookup fib = {
 		.family = OUTER_AF_INET,
-		.l4_protocol = OUTER_UDP,
+		.l4_protocol = IP_UDP,
 		.ifindex = device,
 	};
 	const __u32 *to, *from;
