@@ -332,6 +332,9 @@ def test_offloads_and_programs_are_given_back(overlay: Callable[..., Overlay]) -
     before = near.run("ethtool", "-k", "under"), made.others[0].near.run("ethtool", "-k", "under")
     made.vni(1000, 1, underlay_hook="xdp")
     assert near.json("ip", "-j", "link", "show", "dev", "under")[0]["xdp"]["mode"] == 1
+    near.ip("link set dev under address 02:00:00:00:66:66")
+    made.vni(1000, 1, underlay_hook="xdp", ttl=9)  # a program of its own is no obstacle
+    assert near.json("ip", "-j", "link", "show", "dev", "under")[0]["xdp"]["mode"] == 1
     made.vni(1000, 1, underlay_hook="tc")
     assert "xdp" not in near.json("ip", "-j", "link", "show", "dev", "under")[0]
     assert near.run("ethtool", "-k", "under") == before[0]

@@ -37,7 +37,9 @@ def settle_underlays(session: Session, switch: str, *, without: Collection[int] 
         if not same or not _attached(session, switch, ifindex):
             _leave(session, switch, ifindex)
     for ifindex in wanted.keys() - maps.underlays().keys():
-        _enter(session, switch, *wanted[ifindex])
+        link, hook = wanted[ifindex]
+        # read anew: a program of ours may have left it meanwhile
+        _enter(session, switch, session.links.by_index(ifindex) or link, hook)
 
 
 def leave_underlay(session: Session, link: Link) -> None:
