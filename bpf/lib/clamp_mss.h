@@ -22,15 +22,15 @@
 static __always_inline int clamp_maybe_syn(const __u8 *ip, const void *end, __be16 type)
 {
 	if (type == __constant_htons(ETH_P_IP)) {
-		if ((const void *)ip + 20 > end || ip[9] != IP_TCP)
+		if ((const void *)ip + IP_LEN > end || ip[9] != IP_TCP)
 			return 0;
-		if (ip[0] != 0x45)
+		if (ip[0] != IP_VERSION_IHL)
 			return 1;
-		ip += 20;
+		ip += IP_LEN;
 	} else if (type == __constant_htons(ETH_P_IPV6)) {
-		if ((const void *)ip + 40 > end || ip[6] != IP_TCP)
+		if ((const void *)ip + IP6_LEN > end || ip[6] != IP_TCP)
 			return 0;
-		ip += 40;
+		ip += IP6_LEN;
 	} else {
 		return 0;
 	}

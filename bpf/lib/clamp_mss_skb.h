@@ -32,7 +32,7 @@ static __always_inline __u32 clamp_tcp_at(ctx_t *ctx)
 	    !ip[7])
 		return ETH_HLEN + (ip[0] & 0xf) * 4;
 	if (ctx->protocol == __constant_htons(ETH_P_IPV6) && ip[6] == IP_TCP)
-		return ETH_HLEN + 40;
+		return ETH_HLEN + IP6_LEN;
 	return 0;
 }
 
@@ -99,7 +99,8 @@ static __always_inline void clamp_mss(ctx_t *ctx, __u32 device, __u32 index)
 	if (bpf_skb_load_bytes(ctx, tcp_at + CLAMP_TCP_LEN, &options, len))
 		return;
 	at = clamp_find(&options);
-	most = mtu - CLAMP_TCP_LEN - (ctx->protocol == __constant_htons(ETH_P_IP) ? 20 : 40);
+	most = mtu - CLAMP_TCP_LEN -
+	       (ctx->protocol == __constant_htons(ETH_P_IP) ? IP_LEN : IP6_LEN);
 	if (!at || CLAMP_AT(&options, at - 1) != CLAMP_MSS_LEN ||
 	    (__u32)(CLAMP_AT(&options, at) << 8 | CLAMP_AT(&options, at + 1)) <= most)
 		return;

@@ -35,7 +35,7 @@ static __always_inline __u32 inner_hash(ctx_t *ctx, __u32 offset)
 	type = *(const __be16 *)(ip - sizeof(type));
 	if (type == __constant_htons(ETH_P_IP) && ip + 24 <= end) {
 		hash = inner_mix(inner_mix(word[2] >> 8 & 0xff, word[3]), word[4]);
-		if (*(const __u8 *)ip == 0x45 && !(word[1] & __constant_htonl(0x3fff)) &&
+		if (*(const __u8 *)ip == IP_VERSION_IHL && !(word[1] & __constant_htonl(0x3fff)) &&
 		    inner_has_ports(*(const __u8 *)(ip + 9)))
 			hash = inner_mix(hash, word[5]);
 	} else if (type == __constant_htons(ETH_P_IPV6) && ip + 44 <= end) {

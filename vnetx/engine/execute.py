@@ -200,14 +200,7 @@ class Executor:
 
     def attach_vxlan(self, switch: str, ifindex: int, *, clsact: bool) -> None:
         """Has a switch take what a vxlan device decapsulates."""
-        maps = self.maps(switch)
-        with maps.program("vxlan") as program:
-            if clsact:
-                self._links.add_clsact(ifindex)
-                self._links.add_tc_filter(ifindex, "ingress", program, "vnetx_vxlan")
-            else:
-                path = maps.link_path(ifindex, "ingress")
-                self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
+        self._attach_ingress(self.maps(switch), "vxlan", ifindex, "ingress", clsact=clsact)
 
     def attach_underlay(self, switch: str, ifindex: int, *, clsact: bool, xdp: bool) -> None:
         """Has a switch take packets of VTEPs on a device that is no port; with `xdp` there, too.
@@ -218,12 +211,18 @@ class Executor:
         maps = self.maps(switch)
         if xdp:
             self._attach_native(maps, "xdp_underlay", ifindex, "underlay_xdp")
-        with maps.program("underlay") as program:
+        self._attach_ingress(maps, "underlay", ifindex, "underlay", clsact=clsact)
+
+    def _attach_ingress(
+        self, maps: SwitchMaps, name: str, ifindex: int, hook: str, *, clsact: bool
+    ) -> None:
+        """Puts a program on the ingress of a device that is no port; `hook` is of its pin."""
+        with maps.program(name) as program:
             if clsact:
                 self._links.add_clsact(ifindex)
-                self._links.add_tc_filter(ifindex, "ingress", program, "vnetx_underlay")
+                self._links.add_tc_filter(ifindex, "ingress", program, f"vnetx_{name}")
             else:
-                path = maps.link_path(ifindex, "underlay")
+                path = maps.link_path(ifindex, hook)
                 self._pin_link(program, ifindex, _TCX["ingress"], 0, path)
 
     def detach_underlay(self, switch: str, ifindex: int, *, clsact: bool) -> None:
