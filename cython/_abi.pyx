@@ -34,11 +34,11 @@ cdef extern from *:
     #define MAP_ROWS (sizeof(map_rows) / sizeof(map_rows[0]))
 
     struct program_row {
-        const char *function, *name;
+        const char *function, *name, *source;
         uint32_t type, attach_type, flags;
     };
-    #define PROGRAM_ROW(FUNCTION, NAME, TYPE, ATTACH, FLAGS)                        \
-        { #FUNCTION, NAME, BPF_PROG_TYPE_##TYPE, ATTACH, FLAGS },
+    #define PROGRAM_ROW(FUNCTION, NAME, SOURCE, TYPE, ATTACH, FLAGS)                \
+        { #FUNCTION, NAME, SOURCE, BPF_PROG_TYPE_##TYPE, ATTACH, FLAGS },
     static const struct program_row program_rows[] = { VNETX_PROGRAMS(PROGRAM_ROW) };
     #define PROGRAM_ROWS (sizeof(program_rows) / sizeof(program_rows[0]))
 
@@ -59,6 +59,7 @@ cdef extern from *:
     struct program_row:
         const char *function
         const char *name
+        const char *source
         uint32_t type, attach_type, flags
     const program_row program_rows[]
     int PROGRAM_ROWS
@@ -191,7 +192,8 @@ MAPS = [{"id": map_rows[i].id, "name": map_rows[i].name.decode(), "type": map_ro
         for i in range(MAP_ROWS)]
 
 PROGRAMS = [{"function": program_rows[i].function.decode(),
-             "name": program_rows[i].name.decode(), "type": program_rows[i].type,
+             "name": program_rows[i].name.decode(),
+             "source": program_rows[i].source.decode(), "type": program_rows[i].type,
              "attach_type": program_rows[i].attach_type, "flags": program_rows[i].flags}
             for i in range(PROGRAM_ROWS)]
 

@@ -134,9 +134,9 @@ def _bcc() -> Iterator[Check]:
         return
     yield Check(
         "bcc",
-        "warn" if _cached() else "fail",
+        "fail" if build.uncompiled() else "warn",
         f"{sys.executable} cannot import it"
-        + ("; what is compiled already still works" if _cached() else ""),
+        + ("" if build.uncompiled() else "; what is compiled already still works"),
         "apt-get install python3-bpfcc (the 'bcc' of the Python package index is something else)",
     )
 
@@ -148,16 +148,11 @@ def _headers() -> Iterator[Check]:
         return
     yield Check(
         "kernel headers",
-        "warn" if _cached() else "fail",
+        "fail" if build.uncompiled() else "warn",
         "none are installed"
-        + ("; needed when the data plane is compiled again" if _cached() else ""),
+        + ("" if build.uncompiled() else "; needed when the data plane is compiled again"),
         "apt-get install linux-headers-amd64 (any kernel's headers do)",
     )
-
-
-def _cached() -> bool:
-    key = build.digest(build.source_directory())
-    return (build.cache_directory() / f"{key[:32]}.json").exists()
 
 
 def _cache() -> Iterator[Check]:
@@ -170,10 +165,14 @@ def _cache() -> Iterator[Check]:
             f"{directory} is not writable: every attach compiles anew",
             "make it writable, or set VNETX_CACHE_DIR",
         )
-    elif _cached():
-        yield Check("cache", "ok", f"the data plane is compiled, in {directory}")
+    elif sources := build.uncompiled():
+        yield Check(
+            "cache",
+            "ok",
+            f"not compiled yet: {', '.join(sources)}; what needs it first takes a second longer",
+        )
     else:
-        yield Check("cache", "ok", "not compiled yet: the first attach takes a second longer")
+        yield Check("cache", "ok", f"the data plane is compiled, in {directory}")
 
 
 # ------------------------------------------------------------ privileges and pins

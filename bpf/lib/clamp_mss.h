@@ -6,6 +6,8 @@
 #ifndef VNETX_CLAMP_MSS_H
 #define VNETX_CLAMP_MSS_H
 
+#include "lib/ip.h"
+
 #define CLAMP_TCP_LEN 20
 #define CLAMP_OPTIONS_MAX 40
 #define CLAMP_FLAGS_AT 13

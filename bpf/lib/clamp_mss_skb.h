@@ -3,6 +3,10 @@
 #ifndef VNETX_CLAMP_MSS_SKB_H
 #define VNETX_CLAMP_MSS_SKB_H
 
+#include "lib/clamp_mss.h"
+#include "lib/ip.h"
+#include "lib/stats.h"
+
 /* What is handed over in skb->cb, behind what the other programs have there. */
 enum clamp_cb {
 	/* The device whose MTU counts. */

@@ -3,6 +3,11 @@
 #ifndef VNETX_EGRESS_H
 #define VNETX_EGRESS_H
 
+#include "lib/eth.h"
+#include "lib/frame.h"
+#include "lib/tag.h"
+#include "lib/vlan.h"
+
 #define EGRESS_RETAG (VNETX_FLOW_POP | VNETX_FLOW_PUSH)
 
 /* There is something to be done with tags. */

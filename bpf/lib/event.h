@@ -3,6 +3,8 @@
 #ifndef VNETX_EVENT_H
 #define VNETX_EVENT_H
 
+#include "lib/switch.h"
+
 static __always_inline void event_fdb(const struct vnetx_switch *sw, __u64 now, __u32 kind,
 				      const struct vnetx_fdb_key *key, __u16 port, __u16 old_port)
 {

@@ -10,6 +10,11 @@
 #ifndef VNETX_FDB_H
 #define VNETX_FDB_H
 
+#include "lib/epoch.h"
+#include "lib/event.h"
+#include "lib/port.h"
+#include "lib/stats.h"
+
 #define FDB_FIXED (VNETX_FDB_STATIC | VNETX_FDB_LOCAL)
 
 /* Elements of the clock looked at for each new address, and when the FDB is full. */

@@ -6,6 +6,18 @@
 #ifndef VNETX_FLOOD_H
 #define VNETX_FLOOD_H
 
+#include "lib/flood_cb.h"
+#include "lib/flood_rule.h"
+#include "lib/flood_vlan.h"
+#include "lib/frame.h"
+#include "lib/mtu.h"
+#include "lib/port.h"
+#include "lib/send.h"
+#include "lib/stats.h"
+#include "lib/storm.h"
+#include "lib/switch.h"
+#include "lib/vni.h"
+
 /* The ports' turn, after the VTEPs'. */
 static __always_inline void flood_ports(ctx_t *ctx, __u32 vid)
 {

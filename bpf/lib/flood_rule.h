@@ -3,6 +3,8 @@
 #ifndef VNETX_FLOOD_RULE_H
 #define VNETX_FLOOD_RULE_H
 
+#include "lib/port.h"
+
 enum flood_taken {
 	/* Some port was to have the frame. */
 	FLOOD_TAKEN_ANY = 1 << 0,

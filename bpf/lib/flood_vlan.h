@@ -8,6 +8,16 @@
 #ifndef VNETX_FLOOD_VLAN_H
 #define VNETX_FLOOD_VLAN_H
 
+#include "lib/flood_cb.h"
+#include "lib/flood_rule.h"
+#include "lib/frame.h"
+#include "lib/mtu.h"
+#include "lib/port.h"
+#include "lib/send.h"
+#include "lib/stats.h"
+#include "lib/switch.h"
+#include "lib/vlan.h"
+
 /*
  * Steps of one run.  With as many runs as there may be tail calls (33), every port of the
  * largest switch takes its step, and half of them take another one for a tag of their own.

@@ -6,6 +6,18 @@
 #ifndef VNETX_FLOOD_VTEPS_H
 #define VNETX_FLOOD_VTEPS_H
 
+#include "lib/flood.h"
+#include "lib/flood_cb.h"
+#include "lib/flood_rule.h"
+#include "lib/frame.h"
+#include "lib/mtu.h"
+#include "lib/port.h"
+#include "lib/send.h"
+#include "lib/stats.h"
+#include "lib/switch.h"
+#include "lib/vni.h"
+#include "lib/vxlan.h"
+
 /*
  * Steps of one run.  Of the tail calls that there may be (33), the ports of the largest
  * switch leave eleven: enough for VNETX_VNI_REMOTES_MAX VTEPs and the words of their set.

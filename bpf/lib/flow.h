@@ -10,6 +10,10 @@
 #ifndef VNETX_FLOW_H
 #define VNETX_FLOW_H
 
+#include "lib/epoch.h"
+#include "lib/frame.h"
+#include "lib/tag.h"
+
 /* A shorter frame may lack the tag that it announces: it is no flow's. */
 #define FLOW_MIN_LEN (ETH_HLEN + TAG_LEN)
 

@@ -3,6 +3,9 @@
 #ifndef VNETX_FRAME_H
 #define VNETX_FRAME_H
 
+#include "lib/eth.h"
+#include "lib/tag.h"
+
 struct frame {
 	struct vnetx_fdb_key src;
 	struct vnetx_fdb_key dst;

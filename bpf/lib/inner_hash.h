@@ -6,6 +6,8 @@
 #ifndef VNETX_INNER_HASH_H
 #define VNETX_INNER_HASH_H
 
+#include "lib/ip.h"
+
 static __always_inline __u32 inner_mix(__u32 hash, __u32 word)
 {
 	hash = (hash ^ word) * 0x9e3779b1;

@@ -3,6 +3,8 @@
 #ifndef VNETX_MTU_H
 #define VNETX_MTU_H
 
+#include "lib/tag.h"
+
 /* No Ethernet device has a smaller MTU than 68 (ETH_MIN_MTU): shorter frames always fit. */
 #define MTU_ALWAYS_FITS (68 + ETH_HLEN)
 

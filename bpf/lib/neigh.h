@@ -10,6 +10,16 @@
 #ifndef VNETX_NEIGH_H
 #define VNETX_NEIGH_H
 
+#include "lib/eth.h"
+#include "lib/fdb.h"
+#include "lib/flood_cb.h"
+#include "lib/ip.h"
+#include "lib/port.h"
+#include "lib/send_back.h"
+#include "lib/stats.h"
+#include "lib/switch.h"
+#include "lib/vni.h"
+
 #define NEIGH_ARP_REQUEST __constant_htons(1)
 #define NEIGH_ARP_REPLY __constant_htons(2)
 /* Ethernet and IPv4, with addresses of 6 and 4 bytes, as they stand in a message. */
@@ -245,10 +255,13 @@ static __always_inline void neigh_learn_nd(ctx_t *ctx, __u32 vid)
 		neigh_keep(&key, packet.lladdr, flags);
 }
 
+/* Handed over in skb->cb: the VLAN of what may tell who has which address. */
+#define NEIGH_CB_VID(ctx) (*(volatile __u32 *)&(ctx)->cb[0])
+
 /* A frame of the VNI of VLAN @vid that a VTEP sent, on its way to the program `vxlan`. */
 static __always_inline int neigh_learn(ctx_t *ctx)
 {
-	const __u32 vid = CLAMP_CB(ctx, PORT) & 0xffff;
+	const __u32 vid = NEIGH_CB_VID(ctx);
 
 	if (ctx->protocol == __constant_htons(ETH_P_ARP))
 		neigh_learn_arp(ctx, vid);
@@ -270,7 +283,7 @@ static __always_inline void neigh_learn_start(ctx_t *ctx, __u32 vid)
 		return;
 	if (v6 && ((const void *)(ip + 40) > ctx_data_end(ctx) || ip[6] != IP_ICMPV6))
 		return;
-	CLAMP_CB(ctx, PORT) = vid;
+	NEIGH_CB_VID(ctx) = vid;
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_NEIGH_LEARN);
 }
 

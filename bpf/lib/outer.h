@@ -11,6 +11,13 @@
 #ifndef VNETX_OUTER_H
 #define VNETX_OUTER_H
 
+#include "lib/clamp_mss.h"
+#include "lib/epoch.h"
+#include "lib/flow.h"
+#include "lib/ip.h"
+#include "lib/tag.h"
+#include "lib/vni.h"
+
 /* Between the outer frame's beginning and the inner one's. */
 #define OUTER_LEN 50
 

@@ -6,6 +6,14 @@
 #ifndef VNETX_RELAY_H
 #define VNETX_RELAY_H
 
+#include "lib/eth.h"
+#include "lib/fdb.h"
+#include "lib/frame.h"
+#include "lib/port.h"
+#include "lib/stats.h"
+#include "lib/switch.h"
+#include "lib/vlan.h"
+
 /* Decisions; a value below RELAY_UNICAST is the reason of a drop. */
 enum relay {
 	RELAY_UNICAST = VNETX_REASON_MAX,

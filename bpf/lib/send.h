@@ -3,6 +3,15 @@
 #ifndef VNETX_SEND_H
 #define VNETX_SEND_H
 
+#include "lib/egress.h"
+#include "lib/flow.h"
+#include "lib/frame.h"
+#include "lib/mtu.h"
+#include "lib/port.h"
+#include "lib/stats.h"
+#include "lib/too_big.h"
+#include "lib/vxlan_out.h"
+
 /* Counts the drop of a frame at a port and ends it: the one exit of drops. */
 static __always_inline int send_drop(const struct frame *frame, __u32 port, __u32 reason)
 {

@@ -3,6 +3,8 @@
 #ifndef VNETX_SEND_BACK_H
 #define VNETX_SEND_BACK_H
 
+#include "lib/stats.h"
+
 /* Gives the answer the tag that the frame had, if any, and sends it by the port @index. */
 static __always_inline int send_back(ctx_t *ctx, const struct vnetx_port *in, __u32 index,
 				     __u32 tag)

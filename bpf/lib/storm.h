@@ -7,6 +7,8 @@
 #ifndef VNETX_STORM_H
 #define VNETX_STORM_H
 
+#include "lib/port.h"
+
 #define NSEC_PER_SEC 1000000000ULL
 
 static __always_inline int storm_exceeded(const struct vnetx_port *port, __u32 index, __u32 kind,

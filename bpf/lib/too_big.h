@@ -7,6 +7,11 @@
 #ifndef VNETX_TOO_BIG_H
 #define VNETX_TOO_BIG_H
 
+#include "lib/ip.h"
+#include "lib/port.h"
+#include "lib/send_back.h"
+#include "lib/stats.h"
+
 /* Bytes of the packet that are sent back: headers, and what tells the sender's sockets apart. */
 #define TOO_BIG_QUOTE4 64
 #define TOO_BIG_QUOTE6 96

@@ -8,6 +8,10 @@
 #ifndef VNETX_VLAN_H
 #define VNETX_VLAN_H
 
+#include "lib/frame.h"
+#include "lib/tag.h"
+#include "lib/vlan_rule.h"
+
 static __always_inline const struct vnetx_port_vlans *vlans_of(__u32 port)
 {
 	return map_lookup(VNETX_MAP(PORT_VLANS), &port);

@@ -8,6 +8,9 @@
 #ifndef VNETX_VLAN_RULE_H
 #define VNETX_VLAN_RULE_H
 
+#include "lib/frame.h"
+#include "lib/tag.h"
+
 /* Hardware type; <linux/if_arp.h> would bring half of the kernel's headers. */
 #define ARP_ETHERNET 1
 

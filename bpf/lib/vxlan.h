@@ -6,6 +6,8 @@
 #ifndef VNETX_VXLAN_H
 #define VNETX_VXLAN_H
 
+#include "lib/vni.h"
+
 /* DSCP of the packet in the frame, for its outer one; 0 where that is no IP packet. */
 static __always_inline __u8 vxlan_inner_tos(ctx_t *ctx)
 {

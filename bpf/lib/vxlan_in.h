@@ -7,6 +7,8 @@
 #ifndef VNETX_VXLAN_IN_H
 #define VNETX_VXLAN_IN_H
 
+#include "lib/frame.h"
+
 enum vxlan_in_cb {
 	/* Index of the VTEP, and above VXLAN_IN_VID_SHIFT the VLAN. */
 	VXLAN_IN_CB_PORT,

@@ -6,6 +6,16 @@
 #ifndef VNETX_VXLAN_OUT_H
 #define VNETX_VXLAN_OUT_H
 
+#include "lib/clamp_mss_skb.h"
+#include "lib/epoch.h"
+#include "lib/inner_hash.h"
+#include "lib/ip.h"
+#include "lib/outer.h"
+#include "lib/port.h"
+#include "lib/stats.h"
+#include "lib/vni.h"
+#include "lib/vxlan.h"
+
 /* What the program that decided hands over in skb->cb. */
 enum vxlan_cb {
 	/* Index of the VTEP, and above VXLAN_CB_VID_SHIFT the VLAN. */

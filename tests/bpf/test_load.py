@@ -263,43 +263,55 @@ def test_an_error_in_the_sources_is_told(sources: Path) -> None:
         (sources / "tc.c").read_text() + "\nint broken(void) { nonsense; }\n"
     )
     with pytest.raises(VnetxError, match="nonsense") as caught:
-        build.build()
+        build.build().code(CORE_PROGRAMS)
     assert "error:" in caught.value.detail
 
 
 def test_a_missing_program_is_told(sources: Path) -> None:
     text = (sources / "xdp.c").read_text()
     (sources / "xdp.c").write_text(text.replace("vnetx_xdp(", "vnetx_other("))
-    with pytest.raises(VnetxError, match=r"lack the programs .*xdp"):
-        build.build()
+    with pytest.raises(VnetxError, match=r"xdp\.c lacks the programs xdp$"):
+        build.build().code(["xdp_generic"])
 
 
 @pytest.mark.usefixtures("sources")
 def test_compiling_twice(tmp_path: Path) -> None:
     first = build.build()
+    first.code(PROGRAMS)
+    assert not build.uncompiled()
     shutil.rmtree(tmp_path / "cache")
-    assert build.build() == first
+    second = build.build()
+    second.code(PROGRAMS)
+    assert second == first
+
+
+def test_only_what_is_wanted_is_compiled(sources: Path) -> None:
+    for other in ("xdp.c", "vxlan_tc.c", "vxlan_xdp.c"):
+        (sources / other).write_text("nonsense")
+    assert build.build().code(CORE_PROGRAMS).keys() == {*CORE_PROGRAMS}
+    assert build.uncompiled() == ["xdp.c", "vxlan_tc.c", "vxlan_xdp.c"]
 
 
 def test_the_cache(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build.build()
+    code = first.code(["xdp"])
     (stored,) = (tmp_path / "cache").iterdir()
     stamp = stored.stat().st_mtime_ns
-    assert build.build() == first
+    assert build.build().code(["xdp"]) == code
     assert stored.stat().st_mtime_ns == stamp
     stored.write_text("{")
     forget_headers(monkeypatch)
-    assert build.build().programs.keys() == first.programs.keys(), "a damaged one is made anew"
-    forget_headers(monkeypatch)
+    assert build.build().code(["xdp"]) == code, "a damaged one is made anew"
     (sources / "lib" / "eth.h").write_text((sources / "lib" / "eth.h").read_text() + "\n")
     assert build.build().key != first.key, "other sources, another build"
 
 
 def test_a_warm_start_does_without_bcc(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_headers(monkeypatch)
-    build.build()
+    build.build().code(PROGRAMS)
     script = (
-        "import sys; from vnetx.datapath import build; build.build(); "
+        "import sys; from vnetx import _abi; from vnetx.datapath import build; "
+        "build.build().code([row['name'] for row in _abi.PROGRAMS]); "
         "sys.exit('bcc' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

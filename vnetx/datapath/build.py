@@ -3,7 +3,8 @@
 In the C code a map is a number (``VNETX_MAP`` in bpf/ctx/common.h).  The
 instructions that bcc hands out still carry these numbers, so they belong to
 no map in particular, can be kept, and are completed when they are loaded
-(:mod:`vnetx.datapath.load`).  A warm start imports neither bcc nor clang.
+(:mod:`vnetx.datapath.load`).  A source is compiled when the first of its
+programs is wanted.  A warm start imports neither bcc nor clang.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from importlib import resources
 from itertools import repeat
 from pathlib import Path
@@ -29,16 +30,53 @@ from vnetx.errors import VnetxError
 
 #: Where compiled programs are kept; VNETX_CACHE_DIR moves it.
 CACHE = Path("/var/cache/vnetx")
-SOURCES = ("tc.c", "xdp.c")
+_SOURCE_OF = {row["name"]: row["source"] for row in _abi.PROGRAMS}
 _DOING = "compiling the data plane"
 
 
 @dataclass(frozen=True)
 class Build:
-    """Compiled programs by their pinned name, and the number that stands for the sources."""
+    """The data plane, compiled as far as it was asked for.
+
+    Attributes:
+        key: number that stands for the sources and for what else the result depends on.
+        programs: instructions by program, so far.
+    """
 
     key: int
-    programs: dict[str, bytes]
+    programs: dict[str, bytes] = field(default_factory=dict)
+
+    def code(self, names: Collection[str]) -> dict[str, bytes]:
+        """The instructions of programs, from the cache or from bcc.
+
+        Raises:
+            VnetxError: bcc or kernel headers are missing, or clang refused a source.
+        """
+        missing: list[str] = []
+        for source in sorted({_SOURCE_OF[name] for name in names if name not in self.programs}):
+            found = _read(_cache_path(self.key, source), source)
+            self.programs.update(found or {})
+            missing += [] if found else [source]
+        if missing:
+            for source, found in _compile(source_directory(), missing).items():
+                _write(_cache_path(self.key, source), found)
+                self.programs.update(found)
+        return {name: self.programs[name] for name in names}
+
+
+def build() -> Build:
+    """The data plane of these sources."""
+    return Build(_key(source_directory()))
+
+
+def uncompiled() -> list[str]:
+    """The sources that are not in the cache: what needs them has bcc compile them first."""
+    key = _key(source_directory())
+    return [
+        source
+        for source in dict.fromkeys(_SOURCE_OF.values())
+        if not _cache_path(key, source).exists()
+    ]
 
 
 def source_directory() -> Path:
@@ -50,7 +88,15 @@ def cache_directory() -> Path:
     return Path(os.environ.get("VNETX_CACHE_DIR", CACHE))
 
 
-def digest(sources: Path) -> str:
+def _cache_path(key: int, source: str) -> Path:
+    return cache_directory() / f"{key:016x}-{Path(source).stem}.json"
+
+
+def _programs_in(source: str) -> set[str]:
+    return {name for name, its in _SOURCE_OF.items() if its == source}
+
+
+def _key(sources: Path) -> int:
     """What the result depends on: sources, architecture, the ABI that Cython compiled.
 
     Not the kernel: the programs use UAPI types only.
@@ -59,7 +105,7 @@ def digest(sources: Path) -> str:
     for path in sorted((*sources.rglob("*.[ch]"),)):
         state.update(f"{path.relative_to(sources)}\0".encode())
         state.update(path.read_bytes())
-    return state.hexdigest()
+    return int.from_bytes(state.digest()[:8])
 
 
 @contextlib.contextmanager
@@ -110,43 +156,41 @@ def _programs_of(source: Path, flags: list[str]) -> dict[str, bytes]:
     module = _compile_source(_import_bcc(), source, flags)
     programs = {}
     for program in _abi.PROGRAMS:
-        # a bare Exception again, for what this source does not define
+        # a bare Exception again, for what the source does not define
         with contextlib.suppress(Exception):
-            code = module.dump_func(program["function"].encode())
-            programs[program["name"]] = bytes(code)
+            if program["source"] == source.name:
+                code = module.dump_func(program["function"].encode())
+                programs[program["name"]] = bytes(code)
     return programs
 
 
-def _compile(sources: Path) -> dict[str, bytes]:
+def _compile(directory: Path, sources: list[str]) -> dict[str, dict[str, bytes]]:
     """Each source in a process of its own, where LLVM knows nothing of the other."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    programs: dict[str, bytes] = {}
-    flags = [f"-I{sources}", f"-I{sources}/include", "-Wno-unused-function"]
-    paths = [sources / name for name in SOURCES]
+    flags = [f"-I{directory}", f"-I{directory}/include", "-Wno-unused-function"]
+    paths = [directory / source for source in sources]
     with (
         tempfile.TemporaryDirectory(prefix="vnetx-") as scratch,
         headers.provided(Path(scratch)),
     ):
         _import_bcc()
         with ProcessPoolExecutor(len(paths), get_context("fork")) as pool:
-            for found in pool.map(_programs_of, paths, repeat(flags)):
-                programs |= found
-    missing = {program["name"] for program in _abi.PROGRAMS} - programs.keys()
-    if missing:
-        raise VnetxError(_DOING, f"the sources lack the programs {', '.join(sorted(missing))}")
-    return programs
+            found = dict(zip(sources, pool.map(_programs_of, paths, repeat(flags)), strict=True))
+    for source, programs in found.items():
+        if missing := _programs_in(source) - programs.keys():
+            raise VnetxError(_DOING, f"{source} lacks the programs {', '.join(sorted(missing))}")
+    return found
 
 
-def _read(path: Path) -> dict[str, bytes] | None:
+def _read(path: Path, source: str) -> dict[str, bytes] | None:
     try:
         stored = json.loads(path.read_text())
         programs = {name: base64.b64decode(code) for name, code in stored.items()}
     except (OSError, ValueError):
         return None
-    expected = {program["name"] for program in _abi.PROGRAMS}
-    return programs if programs.keys() == expected else None
+    return programs if programs.keys() == _programs_in(source) else None
 
 
 def _write(path: Path, programs: dict[str, bytes]) -> None:
@@ -156,19 +200,3 @@ def _write(path: Path, programs: dict[str, bytes]) -> None:
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as out:
             json.dump({name: base64.b64encode(c).decode() for name, c in programs.items()}, out)
         Path(out.name).replace(path)
-
-
-def build() -> Build:
-    """The compiled data plane, from the cache or from bcc.
-
-    Raises:
-        VnetxError: bcc or kernel headers are missing, or clang refused the sources.
-    """
-    sources = source_directory()
-    key = digest(sources)
-    path = cache_directory() / f"{key[:32]}.json"
-    programs = _read(path)
-    if programs is None:
-        programs = _compile(sources)
-        _write(path, programs)
-    return Build(int(key[:16], 16), programs)

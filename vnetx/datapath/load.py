@@ -61,13 +61,15 @@ def load(build: Build, map_fds: dict[str, int], names: Collection[str]) -> dict[
         Descriptors of the programs by name; the caller closes them.
 
     Raises:
-        VnetxError: the verifier refused one; `detail` has its whole log.
+        VnetxError: one could not be compiled, or the verifier refused it; `detail` has the
+            whole log.
     """
+    code = build.code(names)
     fds = {row["id"]: map_fds[row["name"]] for row in _abi.MAPS}
     # the verifier takes most of the time, one program a processor
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         loading = {
-            row["name"]: pool.submit(_load_one, row, with_maps(build.programs[row["name"]], fds))
+            row["name"]: pool.submit(_load_one, row, with_maps(code[row["name"]], fds))
             for row in _abi.PROGRAMS
             if row["name"] in names
         }

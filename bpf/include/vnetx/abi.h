@@ -768,29 +768,30 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)
 
 /*
- * The programs: X(function, pinned name, program type, expected attach type, flags).
+ * The programs: X(function, pinned name, source, program type, expected attach
+ * type, flags).
  * Generic XDP gets a program that does not take fragments: for one that does,
  * Linux 6.8 to 6.18 hand the stack a copy of the packet that has lost its
  * mac_len (skb_pp_cow_data), and TC then finds the frame without its header.
  * Programs that differ in this cannot share a devmap, so it redirects without.
  */
 #define VNETX_PROGRAMS(X)                                                                          \
-	X(vnetx_tc_ingress, "tc_ingress", SCHED_CLS, 0, 0)                                         \
-	X(vnetx_tc_egress, "tc_egress", SCHED_CLS, 0, 0)                                           \
-	X(vnetx_flood, "flood", SCHED_CLS, 0, 0)                                                   \
-	X(vnetx_flood_vlan, "flood_vlan", SCHED_CLS, 0, 0)                                         \
-	X(vnetx_flood_vteps, "flood_vteps", SCHED_CLS, 0, 0)                                       \
-	X(vnetx_vxlan, "vxlan", SCHED_CLS, 0, 0)                                                   \
-	X(vnetx_vxlan_in, "vxlan_in", SCHED_CLS, 0, 0)                                             \
-	X(vnetx_vxlan_out, "vxlan_out", SCHED_CLS, 0, 0)                                           \
-	X(vnetx_underlay, "underlay", SCHED_CLS, 0, 0)                                             \
-	X(vnetx_too_big, "too_big", SCHED_CLS, 0, 0)                                               \
-	X(vnetx_neigh_answer, "neigh_answer", SCHED_CLS, 0, 0)                                     \
-	X(vnetx_neigh_learn, "neigh_learn", SCHED_CLS, 0, 0)                                       \
-	X(vnetx_clamp_mss, "clamp_mss", SCHED_CLS, 0, 0)                                           \
-	X(vnetx_xdp, "xdp", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                                     \
-	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                 \
-	X(vnetx_xdp_underlay, "xdp_underlay", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                   \
-	X(vnetx_xdp_generic, "xdp_generic", XDP, BPF_XDP, 0)
+	X(vnetx_tc_ingress, "tc_ingress", "tc.c", SCHED_CLS, 0, 0)                                 \
+	X(vnetx_tc_egress, "tc_egress", "tc.c", SCHED_CLS, 0, 0)                                   \
+	X(vnetx_flood, "flood", "tc.c", SCHED_CLS, 0, 0)                                           \
+	X(vnetx_flood_vlan, "flood_vlan", "tc.c", SCHED_CLS, 0, 0)                                 \
+	X(vnetx_xdp, "xdp", "xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                            \
+	X(vnetx_xdp_generic, "xdp_generic", "xdp.c", XDP, BPF_XDP, 0)                              \
+	X(vnetx_flood_vteps, "flood_vteps", "vxlan_tc.c", SCHED_CLS, 0, 0)                         \
+	X(vnetx_vxlan, "vxlan", "vxlan_tc.c", SCHED_CLS, 0, 0)                                     \
+	X(vnetx_vxlan_in, "vxlan_in", "vxlan_tc.c", SCHED_CLS, 0, 0)                               \
+	X(vnetx_vxlan_out, "vxlan_out", "vxlan_tc.c", SCHED_CLS, 0, 0)                             \
+	X(vnetx_underlay, "underlay", "vxlan_tc.c", SCHED_CLS, 0, 0)                               \
+	X(vnetx_too_big, "too_big", "vxlan_tc.c", SCHED_CLS, 0, 0)                                 \
+	X(vnetx_neigh_answer, "neigh_answer", "vxlan_tc.c", SCHED_CLS, 0, 0)                       \
+	X(vnetx_neigh_learn, "neigh_learn", "vxlan_tc.c", SCHED_CLS, 0, 0)                         \
+	X(vnetx_clamp_mss, "clamp_mss", "vxlan_tc.c", SCHED_CLS, 0, 0)                             \
+	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)  \
+	X(vnetx_xdp_underlay, "xdp_underlay", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)
 
 #endif /* VNETX_ABI_H */
