@@ -126,6 +126,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_VNI_CLAMP_MSS
         VNETX_VNI_GBP
         VNETX_VNI_NEIGH_SUPPRESS
+        VNETX_VNI_IGNORE_RESERVED
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -228,7 +229,8 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
-             "neigh_suppress": VNETX_VNI_NEIGH_SUPPRESS}
+             "neigh_suppress": VNETX_VNI_NEIGH_SUPPRESS,
+             "ignore_reserved": VNETX_VNI_IGNORE_RESERVED}
 
 NEIGHBOUR_FLAGS = {"router": VNETX_NEIGHBOUR_ROUTER}
 
@@ -582,7 +584,8 @@ def unpack_vni(bytes raw):
 
 def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), int device=0,
              int dstport=0, int ttl=0, int tos=0, int ttl_default=0,
-             int hook=0, uint32_t underlay=0, uint32_t learn_limit=0):
+             int hook=0, uint32_t underlay=0, uint32_t learn_limit=0,
+             uint32_t vtep_learn_limit=0):
     cdef vnetx_vni value
     memset(&value, 0, sizeof(value))
     if len(local) != 16:
@@ -598,6 +601,7 @@ def pack_vni(uint32_t vni=0, uint32_t flags=0, bytes local not None=bytes(16), i
     value.hook = hook
     value.underlay = underlay
     value.learn_limit = learn_limit
+    value.vtep_learn_limit = vtep_learn_limit
     return dump(&value)
 
 

@@ -4,8 +4,9 @@
 
 Whatever touches many entries runs in C without the GIL, in batches of
 bounded size; memory does not grow with the table, but for 40 bytes an entry
-while a file is loaded.  ``vnetx_port_state.learned`` follows every change: it
-counts the learned entries of each port, and the data plane changes it too.
+while a file is loaded.  ``vnetx_port_state.learned`` and
+``vnetx_bd_state.learned`` follow every change: they count the learned entries
+of each port and of each bridge domain, and the data plane changes them too.
 
 Errors of the kernel are :class:`OSError`.
 """
@@ -1032,38 +1033,60 @@ cdef tuple as_tuple(const vnetx_fdb_key *key, const vnetx_fdb_entry *entry, uint
             age / 1e9 if age > 0 else 0.0)
 
 
+cdef size_t whole_pages(size_t size):
+    cdef size_t page = sysconf(_SC_PAGESIZE)
+    return (size + page - 1) // page * page
+
+
+cdef void *mapped(int fd, size_t size, uint32_t *entries) except NULL:
+    """The values of an array of the kernel's, of `size` bytes each, and how many there are."""
+    cdef void *address
+    if sys_map_entries(fd, entries) < 0:
+        raise fail("opening the counters of the FDB")
+    address = mmap(NULL, whole_pages(entries[0] * size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if address == MAP_FAILED:
+        raise fail("mapping the counters of the FDB")
+    return address
+
+
+cdef void unmap(void *address, size_t size):
+    if address != NULL:
+        munmap(address, whole_pages(size))
+
+
 cdef class Table:
-    """The maps ``fdb`` and ``port_state`` of one switch, by their descriptors (not closed here).
+    """The maps ``fdb``, ``port_state`` and ``bd_state`` of one switch, by their descriptors (not
+    closed here).
 
     An entry is the tuple (mac as bytes, bd, port index, state, age in seconds).
     """
     cdef int fd
     cdef readonly uint32_t max_entries
-    cdef uint32_t ports
+    cdef uint32_t ports, bds
     cdef vnetx_port_state *states
-    cdef size_t mapped
+    cdef vnetx_bd_state *domains
 
-    def __cinit__(self, int fd, int port_state_fd):
-        cdef size_t page = sysconf(_SC_PAGESIZE)
-        cdef void *address
+    def __cinit__(self, int fd, int port_state_fd, int bd_state_fd):
         self.fd = fd
-        if sys_map_entries(fd, &self.max_entries) < 0 or \
-                sys_map_entries(port_state_fd, &self.ports) < 0:
+        if sys_map_entries(fd, &self.max_entries) < 0:
             raise fail("opening the FDB")
-        self.mapped = (self.ports * sizeof(vnetx_port_state) + page - 1) // page * page
-        address = mmap(NULL, self.mapped, PROT_READ | PROT_WRITE, MAP_SHARED, port_state_fd, 0)
-        if address == MAP_FAILED:
-            raise fail("mapping the ports' state")
-        self.states = <vnetx_port_state *>address
+        self.states = <vnetx_port_state *>mapped(
+            port_state_fd, sizeof(vnetx_port_state), &self.ports)
+        self.domains = <vnetx_bd_state *>mapped(bd_state_fd, sizeof(vnetx_bd_state), &self.bds)
 
     def __dealloc__(self):
-        if self.states != NULL:
-            munmap(self.states, self.mapped)
+        unmap(self.states, self.ports * sizeof(vnetx_port_state))
+        unmap(self.domains, self.bds * sizeof(vnetx_bd_state))
 
-    cdef inline void account(self, const vnetx_fdb_entry *entry, int64_t delta) noexcept nogil:
+    cdef inline void account(self, const vnetx_fdb_key *key, const vnetx_fdb_entry *entry,
+                             int64_t delta) noexcept nogil:
         """An entry came (1) or went (-1)."""
-        if not entry.flags & FIXED and entry.port < self.ports:
+        if entry.flags & FIXED:
+            return
+        if entry.port < self.ports:
             add_to(&self.states[entry.port].learned, delta)
+        if key.bd < self.bds:
+            add_to(&self.domains[key.bd].learned, delta)
 
     # ------------------------------------------------------------ one entry
 
@@ -1071,13 +1094,13 @@ cdef class Table:
                             vnetx_fdb_entry *entry) noexcept nogil:
         cdef int result = sys_map_element(BPF_MAP_UPDATE_ELEM, self.fd, key, entry, BPF_NOEXIST)
         if result == 0:
-            self.account(entry, 1)
+            self.account(key, entry, 1)
         return result
 
     cdef inline int take(self, const vnetx_fdb_key *key, vnetx_fdb_entry *out) noexcept nogil:
         cdef int result = sys_map_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.fd, key, out, 0)
         if result == 0:
-            self.account(out, -1)
+            self.account(key, out, -1)
         return result
 
     def get(self, bytes mac, int bd=0):
@@ -1363,42 +1386,68 @@ cdef class Table:
             raise IndexError(port)
         return self.states[port].learned
 
-    def drift(self):
-        """By how much the counters of learned entries are wrong, by port.
+    def learned_in(self, int bd):
+        """The counter of learned entries of a bridge domain."""
+        if not 0 <= bd < <int>self.bds:
+            raise IndexError(bd)
+        return self.domains[bd].learned
 
-        Ports whose counter moved during the count are left out.
+    cdef int64_t counter(self, uint32_t which) noexcept nogil:
+        """One of all counters: those of the ports, then those of the domains."""
+        if which < self.ports:
+            return self.states[which].learned
+        return self.domains[which - self.ports].learned
+
+    cdef dict drift(self):
+        """By how much counters are wrong, by their number as :meth:`counter` has it.
+
+        Those that moved during the count are left out.
         """
         cdef Scan scan = Scan(self.fd)
-        cdef int64_t *before = <int64_t *>malloc(PORTS * sizeof(int64_t))
-        cdef int64_t *found = <int64_t *>calloc(PORTS, sizeof(int64_t))
-        cdef uint32_t i
+        cdef uint32_t i, counters = self.ports + self.bds
+        cdef int64_t *before = <int64_t *>malloc(counters * sizeof(int64_t))
+        cdef int64_t *found = <int64_t *>calloc(counters, sizeof(int64_t))
         wrong = {}
         try:
             if before == NULL or found == NULL:
                 raise MemoryError
             with nogil:
-                for i in range(self.ports):
-                    before[i] = self.states[i].learned
+                for i in range(counters):
+                    before[i] = self.counter(i)
                 while scan.step():
                     for i in range(scan.count):
-                        found[scan.entries[i].port] += not scan.entries[i].flags & FIXED
-            for i in range(self.ports):
-                if before[i] == self.states[i].learned and found[i] != before[i]:
+                        if scan.entries[i].flags & FIXED:
+                            continue
+                        if scan.entries[i].port < self.ports:
+                            found[scan.entries[i].port] += 1
+                        if scan.keys[i].bd < self.bds:
+                            found[self.ports + scan.keys[i].bd] += 1
+            for i in range(counters):
+                if before[i] == self.counter(i) and found[i] != before[i]:
                     wrong[i] = found[i] - before[i]
             return wrong
         finally:
             free(before)
             free(found)
 
+    def drifts(self):
+        """By how much the counters of learned entries are wrong, of ports and of bridge domains."""
+        wrong = self.drift()
+        return ({which: by for which, by in wrong.items() if which < self.ports},
+                {which - self.ports: by for which, by in wrong.items() if which >= self.ports})
+
     def recount(self):
         """Put counters right that two counts in a row find wrong alike: a command that was
         killed between an entry and its counter leaves one so. Return how many."""
-        cdef uint16_t port
+        cdef uint32_t which
         first = self.drift()
         second = self.drift() if first else {}
-        confirmed = {port: by for port, by in first.items() if second.get(port) == by}
-        for port, by in confirmed.items():
-            add_to(&self.states[port].learned, by)
+        confirmed = {which: by for which, by in first.items() if second.get(which) == by}
+        for which, by in confirmed.items():
+            if which < self.ports:
+                add_to(&self.states[which].learned, by)
+            else:
+                add_to(&self.domains[which - self.ports].learned, by)
         return len(confirmed)
 
 
@@ -1449,7 +1498,7 @@ cdef class Loader:
         result = sys_map_batch(BPF_MAP_UPDATE_BATCH, self.table.fd, NULL, NULL, keys, entries,
                                &count, 0)
         for i in range(count):
-            self.table.account(&entries[i], 1)
+            self.table.account(&keys[i], &entries[i], 1)
             self.expect(&entries[i], 1)
         self.loaded += count
         return result

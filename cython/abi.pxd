@@ -53,6 +53,9 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t push_tci
         # `in`, a word of Python, has no name here
 
+    struct vnetx_bd_state:
+        int64_t learned
+
     struct vnetx_port_state:
         int64_t learned
 
@@ -105,6 +108,7 @@ cdef extern from "vnetx/abi.h" nogil:
         uint8_t hook
         uint32_t underlay
         uint32_t learn_limit
+        uint32_t vtep_learn_limit
 
     struct vnetx_vni_remotes:
         uint64_t member[1]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from vnetx_perf import control, cost, oneway, overlays, paced, pps, rounds, rr, stream, trunks
-from vnetx_perf.figures import Figure, Target
+from vnetx_perf.figures import Figure, Row, Target
 from vnetx_perf.session import Benchmark, Level, Session
 
 _SIZES = (60, 128, 512, 1514)
@@ -122,6 +122,29 @@ def _vxlan(session: Session) -> Iterator[Figure]:
     yield from _across(session, "vxlan", "through an overlay")
 
 
+def _encap(session: Session) -> Iterator[Figure]:
+    """Frames a second of switches with and without an overlay, and the difference in time."""
+    probe = pps.probe(_SIZES[0], "live")
+    probe = dataclasses.replace(
+        probe, name="encap-pps", title=f"{probe.title}, with and without an overlay"
+    )
+    rates = session.paired("encap", probe, 0.08)
+    yield rates
+    yield Figure(
+        name="encap-cost",
+        benchmark="encap",
+        title="what an overlay adds to a frame of 60 bytes, put on and taken off again",
+        unit="ns",
+        lower_is_better=True,
+        rows={
+            name: Row.of(overlays.added_ns(rates.rows[name].values, rates.rows[plain].values))
+            for name, plain in overlays.PLAIN.items()
+            if name in rates.rows and plain in rates.rows
+        },
+        seed=session.seed,
+    )
+
+
 def _cost(session: Session) -> Iterator[Figure]:
     rounds, repeat = session.pick(7, 15, 31), session.pick(20_000, 50_000, 100_000)
     yield from cost.paths(
@@ -157,6 +180,9 @@ def _seconds(quick: float, default: float, thorough: float) -> dict[Level, float
     return {"quick": quick, "default": default, "thorough": thorough}
 
 
+#: Switches without an overlay.
+_PLAIN = tuple(dict.fromkeys(overlays.PLAIN.values()))
+
 BENCHMARKS: dict[str, Benchmark] = {
     each.name: each
     for each in (
@@ -180,6 +206,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("vxlan", "an overlay between two hosts: latency, frames a second, a stream",
                   _vxlan, _seconds(0, 0, 180),
                   own=tuple(each.kind for each in overlays.KINDS), against=overlays.AGAINST),
+        Benchmark("encap", "what an overlay adds to a frame, IPv4 and IPv6",
+                  _encap, _seconds(0, 0, 60), own=(*_PLAIN, *overlays.PLAIN), against=_PLAIN,
+                  default=tuple(overlays.PLAIN)),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),
         Benchmark("scale", "cost against the number of FDB entries, ports and VLANs",

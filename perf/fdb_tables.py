@@ -82,7 +82,7 @@ def _worker(path: Path, entries: int) -> Times:
             row["type"], row["key_size"], row["value_size"], size, row["flags"], name
         )
 
-    table = _fdb.Table(make("fdb", entries), make("port_state", 8192))
+    table = _fdb.Table(make("fdb", entries), make("port_state", 8192), make("bd_state", 4096))
     ports = {f"veth{number}": number + 1 for number in range(4)}
     times = {}
 

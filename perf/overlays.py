@@ -7,35 +7,38 @@ has addresses, and an MTU that is so much larger that hosts' packets are the sam
 from __future__ import annotations
 
 import contextlib
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from vnetx_perf import attached, bridges
 from vnetx_perf.namespaces import Namespace
 from vnetx_perf.topology import Subject
-from vnetx_perf.trunks import TRUNK, BridgePair, Trunk, VnetxPair
+from vnetx_perf.trunks import TRUNK, BridgePair, Trunk, VnetxPair, VnetxPairXdp
 
 VNI = 1000
 #: The kernel's device.
 _DEVICE = "vxlan0"
-#: Around an inner packet: outer IPv4, UDP, VXLAN, inner Ethernet header.
-_OVERHEAD = 50
-
-
-def _addresses(switch: Namespace, subject: Trunk) -> tuple[str, str]:
-    """The address in the underlay of a switch, and the other one's."""
-    pair = ("198.18.0.1", "198.18.0.2")
-    return pair if switch is subject.switch else pair[::-1]
+#: Around an inner packet: outer IP of the larger kind, UDP, VXLAN, inner Ethernet header.
+_OVERHEAD = 70
 
 
 class Underlay(Trunk):
     """What is the same for all: addresses on the device between the switches."""
 
     group = "vxlan"
+    #: The addresses of the two switches.
+    vteps: ClassVar[tuple[str, str]] = ("198.18.0.1", "198.18.0.2")
+
+    def ends(self, switch: Namespace) -> tuple[str, str]:
+        """The address of a switch, and the other one's."""
+        return self.vteps if switch is self.switch else self.vteps[::-1]
 
     def build_switch(self, switch: Namespace, port: str) -> None:
-        own, _ = _addresses(switch, self)
+        own, _ = self.ends(switch)
+        at_once = "/64 nodad" if ":" in own else "/24"
         switch.ip(
-            f"link set dev {TRUNK} mtu {self.mtu + _OVERHEAD}", f"address add {own}/24 dev {TRUNK}"
+            f"link set dev {TRUNK} mtu {self.mtu + _OVERHEAD}",
+            f"address add {own}{at_once} dev {TRUNK}",
         )
         super().build_switch(switch, port)
 
@@ -49,7 +52,7 @@ class BridgeVxlan(Underlay, BridgePair):
     within: ClassVar[tuple[str, ...]] = (bridges.NAME, _DEVICE)
 
     def trunk_port(self, switch: Namespace) -> str:
-        own, other = _addresses(switch, self)
+        own, other = self.ends(switch)
         switch.ip(
             f"link add dev {_DEVICE} mtu {self.mtu} type vxlan id {VNI} local {own} remote {other}"
             " dstport 4789",
@@ -58,21 +61,34 @@ class BridgeVxlan(Underlay, BridgePair):
         return _DEVICE
 
 
+class Over6(Underlay):
+    """The same over IPv6, whose UDP has a checksum."""
+
+    vteps = ("2001:db8::1", "2001:db8::2")
+    usual = False
+
+
+class BridgeVxlan6(Over6, BridgeVxlan):
+    kind = "bridge-vxlan6"
+    title = "two kernel bridges, vxlan devices between, over IPv6"
+
+
 class VnetxVxlan(Underlay, VnetxPair):
     """Two switches of vnetx, TC, with a VNI."""
 
     kind = "vnetx-vxlan"
     title = "two vnetx switches, TC, a VNI between"
-    hook: ClassVar[str] = "tc"
 
     def attach(self) -> None:
         for switch, port in self.switches():
-            own, other = _addresses(switch, self)
+            own, other = self.ends(switch)
             attached.attach(switch, self.hook, ([port], {}))
             attached.add_vni(switch, VNI, own, other, underlay_hook=self.hook)
 
-    def extra_state(self) -> dict[str, Any]:
-        return {"hook": self.hook}
+
+class VnetxVxlan6(Over6, VnetxVxlan):
+    kind = "vnetx-vxlan6"
+    title = "two vnetx switches, TC, a VNI between, over IPv6"
 
 
 class VnetxVxlanXdp(VnetxVxlan):
@@ -92,7 +108,7 @@ class VnetxVxlanLarge(VnetxVxlan):
 
     def attach(self) -> None:
         for switch, port in self.switches():
-            own, other = _addresses(switch, self)
+            own, other = self.ends(switch)
             attached.make_large(switch, port, VNI, own, other, vnis=4000, addresses=1_000_000)
 
     def detach(self) -> None:
@@ -101,6 +117,22 @@ class VnetxVxlanLarge(VnetxVxlan):
                 attached.remove_large(switch)
 
 
-KINDS: tuple[type[Subject], ...] = (BridgeVxlan, VnetxVxlan, VnetxVxlanXdp, VnetxVxlanLarge)
+KINDS: tuple[type[Subject], ...] = (
+    *(BridgeVxlan, VnetxVxlan, VnetxVxlanXdp),
+    *(BridgeVxlan6, VnetxVxlan6, VnetxVxlanLarge),
+)
+#: The same switches without an overlay, by what has one: the difference is what it costs.
+PLAIN = {
+    BridgeVxlan.kind: BridgePair.kind,
+    BridgeVxlan6.kind: BridgePair.kind,
+    VnetxVxlan.kind: VnetxPair.kind,
+    VnetxVxlan6.kind: VnetxPair.kind,
+    VnetxVxlanXdp.kind: VnetxPairXdp.kind,
+}
 #: What ratios are of, unless others are asked for.
 AGAINST = (BridgeVxlan.kind,)
+
+
+def added_ns(rates: Sequence[float], plain: Sequence[float]) -> list[float]:
+    """Nanoseconds that a frame takes longer, by round; rates are millions of frames a second."""
+    return [1000 / rate - 1000 / other for rate, other in zip(rates, plain, strict=True)]

@@ -138,8 +138,9 @@ class Benchmark:
             is shown.
         seconds: planned for each level; 0 leaves it out unless it is asked for by name.
         wants_subjects: whether it measures subjects.
-        own: the subjects that it measures instead of the run's, where the run names none of
-            them; `against` are those that ratios are of, the first the baseline.
+        own: the subjects that can be named for it, which it measures instead of the run's;
+            `against` are those that ratios are of, the first the baseline.
+        default: those of `own` that it measures where none is named; the usual ones if empty.
     """
 
     name: str
@@ -149,3 +150,4 @@ class Benchmark:
     wants_subjects: bool = True
     own: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
+    default: tuple[str, ...] = ()

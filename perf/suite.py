@@ -62,7 +62,8 @@ class Request:
             if not set(against) <= set(benchmark.own):
                 against = benchmark.against
             named = {name for name in benchmark.own if name in self.subjects}
-            named = named or {n for n in benchmark.own if subjects.SUBJECTS[n].usual}
+            usual = {n for n in benchmark.own if subjects.SUBJECTS[n].usual}
+            named = named or set(benchmark.default) or usual
             names = tuple(n for n in benchmark.own if n in named.union(against))
         return tuple(name for each in names for name in _twice(each, against[0])), against
 

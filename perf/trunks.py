@@ -158,6 +158,7 @@ class VnetxPair(Trunk):
 
     kind = "vnetx-pair"
     title = "two vnetx switches, TC, no VLANs"
+    hook: ClassVar[str] = "tc"
     #: Fields of :class:`vnetx.model.PortSettings` of a host's port, and of the trunk's.
     access: ClassVar[dict[str, Any]] = {}
     between: ClassVar[dict[str, Any]] = {}
@@ -168,7 +169,7 @@ class VnetxPair(Trunk):
 
     def attach(self) -> None:
         for switch, port in self.switches():
-            attached.attach(switch, "tc", ([port], self.access), ([TRUNK], self.between))
+            attached.attach(switch, self.hook, ([port], self.access), ([TRUNK], self.between))
 
     def detach(self) -> None:
         for switch, _ in self.switches():
@@ -176,7 +177,16 @@ class VnetxPair(Trunk):
                 attached.detach(switch)
 
     def extra_state(self) -> dict[str, Any]:
-        return {"hook": "tc"}
+        return {"hook": self.hook}
+
+
+class VnetxPairXdp(VnetxPair):
+    """The same with XDP on all devices, as where they are wires."""
+
+    kind = "vnetx-pair-xdp"
+    title = "two vnetx switches, XDP, no VLANs"
+    hook = "xdp"
+    usual = False
 
 
 class VnetxTag(VnetxPair):
@@ -188,6 +198,6 @@ class VnetxTag(VnetxPair):
     between: ClassVar[dict[str, Any]] = {"vlans": Vlans.trunk(1 << VID)}
 
 
-KINDS = (BridgePair, BridgeVlan, Bridge8021q, VnetxPair, VnetxTag)
+KINDS = (BridgePair, BridgeVlan, Bridge8021q, VnetxPair, VnetxPairXdp, VnetxTag)
 #: What ratios are of, unless others are asked for; the first one is the baseline.
 AGAINST = (VnetxPair.kind, BridgePair.kind, BridgeVlan.kind, Bridge8021q.kind)

@@ -404,14 +404,18 @@ class Vni:
         dev: the device of the underlay that tells how large packets may be; None for the one by
             which the route to the first remote leads, or that has the local address.
         learning: addresses are learned from what VTEPs send.
-        learn_limit: most addresses that are learned from each VTEP, 0 for no limit; of several VNIs
-            of a UDP port the smallest one holds.
+        learn_limit: VTEPs teach no more once so many addresses are learned in the VNI, those of
+            local ports counted too; 0 for no limit.
+        vtep_learn_limit: most addresses that are learned from each VTEP, 0 for no limit; of several
+            VNIs of a UDP port the smallest one holds.
         ttl: of outer packets, 1 to 255; 0 for the kernel's default.
         tos: DSCP of outer packets, as the upper six bits of 0 to 252; 1: as the inner one has it.
         df: outer packets may not be fragmented.
         clamp_mss: TCP's maximum segment size, of SYNs in both directions, is made to fit.
         gbp: the mark of packets is carried, as VXLAN's group policy extension; all VNIs of a UDP
             port have it, or none.
+        ignore_reserved: packets with reserved bits in their header are taken, as RFC 7348, 5 has
+            it, and not dropped, as Linux has it; all VNIs of a UDP port have it, or none.
         neigh_suppress: ARP and ND requests for hosts that are known to be behind VTEPs are answered
             here, and not flooded.
         neighbours: MAC addresses by IP address, of such hosts, beside those that are learned.
@@ -428,11 +432,13 @@ class Vni:
     dev: str | None = None
     learning: bool = True
     learn_limit: int = 0
+    vtep_learn_limit: int = 0
     ttl: int = 0
     tos: int = 0
     df: bool = False
     clamp_mss: bool = False
     gbp: bool = False
+    ignore_reserved: bool = False
     neigh_suppress: bool = False
     neighbours: Mapping[str, bytes] = field(default_factory=dict)
     underlay_hook: str = "tc"
@@ -447,6 +453,7 @@ class Vni:
         _check_range("dstport", self.dstport, 1, 65535)
         _check_range("ttl", self.ttl, 0, 255)
         _check_range("learn limit", self.learn_limit, 0, 2**32 - 1)
+        _check_range("learn limit of a VTEP", self.vtep_learn_limit, 0, 2**32 - 1)
         if self.tos != _abi.TOS_INHERIT and (self.tos & 3 or not 0 <= self.tos <= 252):
             raise InvalidValue(f"tos {self.tos}", "not 1, nor a multiple of 4 up to 252")
         object.__setattr__(self, "local", parse_vtep(self.local))

@@ -192,11 +192,13 @@ class _Vni(_Part):
     dev: _Interface | None = None
     learning: bool = True
     learn_limit: int = 0
+    vtep_learn_limit: int = 0
     ttl: int = 0
     tos: int | Literal["inherit"] = 0
     df: bool = False
     clamp_mss: bool = False
     gbp: bool = False
+    ignore_reserved: bool = False
     neigh_suppress: bool = False
     neighbours: Annotated[dict[str, _Mac], _empty_is(dict)] = Field(default_factory=dict)
     underlay_hook: str = "tc"

@@ -340,6 +340,7 @@ def vnis_of(maps: SwitchMaps) -> dict[int, Vni]:
             record["dstport"],
             interface_name(record["underlay"]) if record["underlay"] else None,
             learn_limit=record["learn_limit"],
+            vtep_learn_limit=record["vtep_learn_limit"],
             ttl=record["ttl"],
             tos=record["tos"],
             underlay_hook=hooks.get(record["hook"], "none"),

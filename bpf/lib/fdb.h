@@ -14,6 +14,7 @@
 #include "lib/event.h"
 #include "lib/port.h"
 #include "lib/stats.h"
+#include "lib/vni.h"
 
 #define FDB_FIXED (VNETX_FDB_STATIC | VNETX_FDB_LOCAL)
 
@@ -33,12 +34,22 @@ static __always_inline int fdb_aged(const struct vnetx_switch *sw,
 	return !(entry->flags & FDB_FIXED) && (__s64)(now - entry->seen_ns) >= (__s64)sw->ageing_ns;
 }
 
-static __always_inline void fdb_count(__u32 port, __s64 delta)
+static __always_inline void fdb_count_port(__u32 port, __s64 delta)
 {
 	struct vnetx_port_state *state = port_state(port);
 
 	if (state)
 		__sync_fetch_and_add(&state->learned, delta);
+}
+
+/* A learned entry came (1) or went (-1). */
+static __always_inline void fdb_count(__u32 bd, __u32 port, __s64 delta)
+{
+	struct vnetx_bd_state *domain = map_lookup(VNETX_MAP(BD_STATE), &bd);
+
+	if (domain)
+		__sync_fetch_and_add(&domain->learned, delta);
+	fdb_count_port(port, delta);
 }
 
 /* Puts a learned entry into the clock under a number that is not 0. */
@@ -71,7 +82,7 @@ static __always_inline int fdb_clock_step(const struct vnetx_switch *sw, __u64 n
 	port = entry->port;
 	if (bpf_map_delete_elem(VNETX_MAP(FDB), &tick.key))
 		return 0;
-	fdb_count(port, -1);
+	fdb_count(tick.key.bd, port, -1);
 	event_fdb(sw, now, VNETX_EVENT_AGE, &tick.key, port, port);
 	return 1;
 }
@@ -100,6 +111,21 @@ static __always_inline int fdb_over_limit(const struct vnetx_port *port, __u32 i
 	return state && state->learned >= port->learn_limit;
 }
 
+/* VTEPs teach no more in a domain whose VNI has a limit. */
+static __always_inline int fdb_over_vni_limit(const struct vnetx_port *port, __u32 bd)
+{
+	const struct vnetx_bd_state *domain;
+	const struct vnetx_vni *vni;
+
+	if (likely(!(port->flags & VNETX_PORT_VTEP)))
+		return 0;
+	vni = vni_of(bd);
+	if (!vni || !vni->learn_limit)
+		return 0;
+	domain = map_lookup(VNETX_MAP(BD_STATE), &bd);
+	return domain && domain->learned >= vni->learn_limit;
+}
+
 /* A source address that is new.  Returns a reason to note, or VNETX_OK. */
 static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 					const struct vnetx_fdb_key *key,
@@ -111,7 +137,7 @@ static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FDB_CLOCK_STEPS; i++)
 		fdb_clock_step(sw, now);
-	if (fdb_over_limit(port, index))
+	if (fdb_over_limit(port, index) || fdb_over_vni_limit(port, key->bd))
 		return VNETX_LEARN_LIMIT;
 	entry.generation = fdb_clock_push(key);
 	err = map_insert(VNETX_MAP(FDB), key, &entry);
@@ -127,7 +153,7 @@ static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 	/* -EEXIST: another CPU was first; -EBUSY, -ENOMEM: the next frame tries again. */
 	if (err)
 		return VNETX_OK;
-	fdb_count(index, 1);
+	fdb_count(key->bd, index, 1);
 	stats_learned(index);
 	event_fdb(sw, now, VNETX_EVENT_LEARN, key, index, index);
 	return VNETX_OK;
@@ -149,8 +175,8 @@ static __always_inline __u32 fdb_move(const struct vnetx_switch *sw,
 	} else {
 		if (fdb_over_limit(port, index))
 			return VNETX_LEARN_LIMIT;
-		fdb_count(old, -1);
-		fdb_count(index, 1);
+		fdb_count_port(old, -1);
+		fdb_count_port(index, 1);
 	}
 	entry->seen_ns = now;
 	entry->port = index;

@@ -57,6 +57,12 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
     "--learn-limit",
     type=click.IntRange(0),
     metavar="N",
+    help="VTEPs teach no more once so many addresses are learned in the VNI; 0: no limit.",
+)
+@click.option(
+    "--vtep-learn-limit",
+    type=click.IntRange(0),
+    metavar="N",
     help="Most addresses that are learned from each VTEP; 0: no limit.",
 )
 @click.option("--ttl", type=click.IntRange(0, 255), help="TTL of outer packets; 0: the kernel's.")
@@ -74,6 +80,11 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
 )
 @click.option(
     "--gbp/--no-gbp", default=None, help="Carry the mark of packets (group policy extension)."
+)
+@click.option(
+    "--ignore-reserved/--no-ignore-reserved",
+    default=None,
+    help="Take packets with reserved bits in their VXLAN header (Linux 6.14).",
 )
 @click.option(
     "--neigh-suppress/--no-neigh-suppress",

@@ -291,3 +291,16 @@ def test_ending_a_vlan_with_a_vni(machine: Machine) -> None:
     machine.call(engine.vlan_end, 1 << 10, "br0", force=True)
     assert machine.call(vnis, "br0") == {}
     assert before.changes(machine.picture()) == ""
+
+
+def test_a_limit_of_learning_and_one_fdb_for_all_vlans(machine: Machine) -> None:
+    """A VNI cannot have a share of what is learned for all VLANs together."""
+    limited = replace(OF_VLAN, learn_limit=9)
+    machine.call(engine.switch_add, "br0", replace(SMALL, vlan_aware=True))
+    machine.call(vni_add, 1000, limited, switch="br0")
+    failure = refused(machine, engine.switch_set, "br0", shared_learning=True)
+    assert "VNI 1000 would have a limit of its own no more" in failure.why
+    machine.call(vni_add, 1000, OF_VLAN, switch="br0")
+    machine.call(engine.switch_set, "br0", shared_learning=True)
+    failure = refused(machine, vni_add, 1000, limited, switch="br0")
+    assert (failure.what, failure.remedy) == ("VNI 1000, learn limit", "--vtep-learn-limit")

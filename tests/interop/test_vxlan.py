@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import socket
 import struct
 from collections import Counter
@@ -17,7 +18,7 @@ from scapy.packet import Raw
 
 from lib.dataplane import Wire
 from lib.frames import BROADCAST, MULTICAST, MULTICAST6, QINQ, TEST, VLAN, frame, station, tag
-from lib.overlay import Outer, Overlay, behind
+from lib.overlay import MTU, Outer, Overlay, behind
 from lib.topology import (
     Lab,
     Node,
@@ -250,6 +251,37 @@ def test_the_host_takes_part(overlay: Callable[..., Overlay], interface: str) ->
     tcp_test(far, near, ipv4(100), megabytes=2)
 
 
+@pytest.mark.parametrize("hook", ["tc", "xdp-generic"])
+@pytest.mark.parametrize("address", ["under", "lower"])
+def test_the_underlay_is_another_switch(
+    overlay: Callable[..., Overlay], address: str, hook: str
+) -> None:
+    """Of which the NIC is a port, that has the VTEP's address itself or leaves it to the host
+    port; a neighbour on that switch is no part of the overlay."""
+    made = overlay()
+    near = made.lab.near
+    lower = made.lab.vnetx(hook, "lower")
+    if address == "lower":
+        near.ip("addr flush dev under")
+    lower.attach("under", "p2")
+    if address == "lower":
+        near.ip(*(f"link set dev {end} mtu {MTU}" for end in ("lower", "vx-lower")))
+        near.ip(f"addr add {made.vtep(0)}/24 dev lower")
+    made.switch.attach("p1")
+    made.vni(1000, 1)
+    made.kernel(1, 1000, 11)
+    nodes = hosts(made)
+    wait_until(lambda: ping(nodes[1], ipv4(11)), "the overlay carries something")
+    for here, there in ((1, 11), (11, 1)):
+        assert ping(nodes[here], ipv4(there), size=1472, options=("-M", "do"))
+        assert ping(nodes[here], ipv6(there), size=3200)
+        tcp_test(nodes[here], nodes[there], ipv4(there), megabytes=2)
+    assert made.dropped() == {}
+    nodes[2].ip("addr add 198.51.100.200/24 dev h2")
+    assert ping(nodes[2], made.vtep(1)), "the lower switch has it as a neighbour"
+    assert not ping(nodes[1], ipv4(2), options=("-W", "0.2"))
+
+
 def test_a_mesh_of_three_hosts(overlay: Callable[..., Overlay]) -> None:
     """Ten VNIs: every pair in one talks, and nobody ever hears of another."""
     made = overlay(2, hosts=range(1, 11))
@@ -402,7 +434,7 @@ def test_without_learning(overlay: Callable[..., Overlay]) -> None:
 def test_a_vtep_with_too_many_addresses(overlay: Callable[..., Overlay]) -> None:
     """The limit is of each VTEP, named or not, and of the strictest VNI of the port."""
     made = quiet(overlay(3, addresses=False))
-    made.vni(1000, 1, 2, learn_limit=5)
+    made.vni(1000, 1, 2, vtep_learn_limit=5)
     made.call(engine.vni_remote_del, 1000, [made.vtep(3)])
     addresses = [station(0x100 + n) for n in range(12)]
     for number in (1, 3):
@@ -414,6 +446,25 @@ def test_a_vtep_with_too_many_addresses(overlay: Callable[..., Overlay]) -> None
     made.vni(1000, 1, 2)
     reach(made, 11, frame(BROADCAST, addresses[5]), 1)
     assert made.fdb()[addresses[5], 0] == made.vtep(1)
+
+
+def test_a_vni_with_too_many_addresses(overlay: Callable[..., Overlay]) -> None:
+    """The limit is of what is learned in the VNI, and VTEPs alone run into it."""
+    made = quiet(overlay(3, addresses=False))
+    made.vni(1000, 1, 2, learn_limit=8)
+    addresses = [station(0x100 + n) for n in range(15)]
+    for number in (1, 3):
+        for mac in addresses[6 * (number == 3) :][:6]:
+            reach(made, 10 * number + 1, frame(BROADCAST, mac), 1)
+    behind_vteps = Counter(made.fdb().values())
+    assert behind_vteps[made.vtep(1)] >= 6
+    assert behind_vteps[made.vtep(1)] + behind_vteps[made.vtep(3)] == 8
+    assert made.reasons()[made.vtep(3)]["learn_limit"] >= 4
+    reach(made, 31, frame(BROADCAST, addresses[0]), 1)
+    assert made.fdb()[addresses[0], 0] == made.vtep(3), "an address may move"
+    made.switch.run("fdb", "flush")
+    reach(made, 31, frame(BROADCAST, addresses[14]), 1)
+    assert made.fdb()[addresses[14], 0] == made.vtep(3), "there is room again"
 
 
 def test_a_remote_that_is_removed(overlay: Callable[..., Overlay]) -> None:
@@ -672,6 +723,27 @@ def test_packets_that_are_none(overlay: Callable[..., Overlay], family: int) -> 
     assert view.kernel_drops["rx_errors"] + view.kernel_drops["rx_drops"] > 0
     short = made.outer(inner[:14])
     assert delivered(made, tap, short) == [inner[:14]]
+
+
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (6, 14),
+    reason="the setting is of Linux 6.14",
+)
+def test_reserved_bits_that_are_ignored(overlay: Callable[..., Overlay]) -> None:
+    """RFC 7348, 5: ignored on receipt."""
+    made = quiet(overlay(addresses=False))
+    made.vni(1000, 1)
+    tap, inner = made.tap(1), frame(BROADCAST, X)
+    bits = 0xF7FFFFFF_000000FF
+    odd = made.outer(inner, header=(bits | 0x08000000_0003E800).to_bytes(8))
+    assert delivered(made, tap, odd) == []
+    with pytest.raises(VnetxError, match=r"--ignore-reserved: VNIs of UDP port 4789 .* otherwise"):
+        made.vni(1000, 1, ignore_reserved=True)
+    made.switch.run("vni", "del", "1000")
+    made.vni(1000, 1, ignore_reserved=True)
+    assert delivered(made, tap, odd) == [inner]
+    without = made.outer(inner, header=(0xF7FFFFFF_0003E8FF).to_bytes(8))
+    assert delivered(made, tap, without) == [], "the I flag is none of them"
 
 
 def test_checksums_that_are_right_or_none(overlay: Callable[..., Overlay]) -> None:

@@ -91,17 +91,17 @@ class Overlay:
     ) -> None:
         self.lab, self.family, self.dstport = lab, family, dstport
         self._stack = contextlib.ExitStack()
-        self._segment = self._stack.enter_context(contextlib.closing(Node()))
+        self.segment = self._stack.enter_context(contextlib.closing(Node()))
         self.others = [self._stack.enter_context(Lab()) for _ in range(others)]
-        bridge = KernelBridge(self._segment)
-        bridge.create()
+        self.bridge = KernelBridge(self.segment)
+        self.bridge.create()
         for number, host in enumerate((lab, *self.others)):
-            self._segment.ip(
+            self.segment.ip(
                 f"link add name s{number} mtu {MTU} type veth peer name under mtu {MTU} "
                 f"netns {host.near.path}",
                 f"link set dev s{number} up",
             )
-            bridge.attach(f"s{number}")
+            self.bridge.attach(f"s{number}")
             if family == 6:
                 for name, value in (("accept_dad", 0), ("disable_ipv6", 0)):
                     host.near.sysctl(f"net/ipv6/conf/under/{name}", value)

@@ -12,15 +12,18 @@ import pytest
 from vnetx import _abi, _bpf, _fdb
 
 _ROWS = {row["name"]: row for row in _abi.MAPS}
-PORTS = 16
+PORTS = BDS = 16
 
 
 class Maps:
     """An FDB and the state of its ports, as a switch has them."""
 
     def __init__(self, size: int, ports: int = PORTS) -> None:
-        self.fds = {name: self._make(name, n) for name, n in (("fdb", size), ("port_state", ports))}
-        self.table = _fdb.Table(self.fds["fdb"], self.fds["port_state"])
+        self.fds = {
+            name: self._make(name, n)
+            for name, n in (("fdb", size), ("port_state", ports), ("bd_state", BDS))
+        }
+        self.table = _fdb.Table(self.fds["fdb"], self.fds["port_state"], self.fds["bd_state"])
 
     @staticmethod
     def _make(name: str, entries: int) -> int:
@@ -38,6 +41,11 @@ class Maps:
         learned = Counter(port for _, _, port, state, _ in self.all() if state == "learned")
         counters = {port: self.table.learned(port) for port in range(PORTS)}
         assert {port: n for port, n in counters.items() if n} == learned
+        learned = Counter(
+            bd for _, bd, _, state, _ in self.all() if state == "learned" and bd < BDS
+        )
+        counters = {bd: self.table.learned_in(bd) for bd in range(BDS)}
+        assert {bd: n for bd, n in counters.items() if n} == learned
 
     def close(self) -> None:
         for fd in self.fds.values():

@@ -74,7 +74,7 @@ def learn(plane: Dataplane, number: int, port: int) -> None:
 
 
 def check_counters(plane: Dataplane, fdb: Fdb) -> None:
-    assert fdb.table.drift() == {}
+    assert fdb.table.drifts() == ({}, {})
     for index in (1, 2, 3):
         count = fdb.count(Query(ports=(index,), states=("learned",)))
         assert plane.maps.port_state(index)["learned"] == count

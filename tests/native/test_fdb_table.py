@@ -403,8 +403,9 @@ def test_recount_puts_right_what_a_killed_command_left(maps: Maps) -> None:
     raw = bytearray(64)
     raw[24:32] = (77).to_bytes(8, "little")
     _bpf.map_update(maps.fds["port_state"], (2).to_bytes(4, "little"), bytes(raw))
-    assert maps.table.drift() == {2: -67}
-    assert maps.table.recount() == 1
+    _bpf.map_update(maps.fds["bd_state"], bytes(4), (13).to_bytes(8, "little"))
+    assert maps.table.drifts() == ({2: -67}, {0: 7})
+    assert maps.table.recount() == 2
     maps.check_counters()
 
 
@@ -415,7 +416,7 @@ import mmap, os, sys, tempfile
 from vnetx import _bpf, _fdb
 fdb = _bpf.map_create(1, 8, 16, 1_000_000)
 state = _bpf.map_create(2, 4, 64, 16, 1 << 10)
-table = _fdb.Table(fdb, state)
+table = _fdb.Table(fdb, state, _bpf.map_create(2, 4, 8, 16, 1 << 10))
 with open(sys.argv[1], "rb") as file:
     text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 for _ in range(2):

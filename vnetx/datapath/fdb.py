@@ -191,7 +191,7 @@ class Fdb:
         self.maps = maps
         self.vlans = domains(maps.switch()["flags"]) if vlans is None else dict(vlans)
         try:
-            self.table = _fdb.Table(maps.fds["fdb"], maps.fds["port_state"])
+            self.table = _fdb.Table(maps.fds["fdb"], maps.fds["port_state"], maps.fds["bd_state"])
         except OSError as error:
             raise from_os(f"opening the FDB of {maps.name}", error) from error
 

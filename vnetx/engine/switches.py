@@ -275,6 +275,14 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
             f"it has {', '.join(f'VNI {vni}' for vni in vnis)}",
             "vnetx vni del",
         )
+    if after.shared_learning and (
+        limited := [v for v, r in maps.vnis().items() if r["learn_limit"]]
+    ):
+        raise VnetxError(
+            f"shared learning of switch {name}",
+            f"{', '.join(f'VNI {vni}' for vni in limited)} would have a limit of its own no more",
+            "vnetx vni add VNI --learn-limit 0",
+        )
     session.if_it_fails(set_switch, session, name, after, before)
     _load_for(session, name, after)
     implicit = bool(maps.switch()["flags"] & _abi.SWITCH_FLAGS["implicit"])

@@ -28,6 +28,8 @@ from vnetx.state import settings_of, vnis_of
 
 #: Bytes around a frame without its addresses: outer IP, UDP, VXLAN, inner Ethernet header.
 OVERHEAD = {4: 50, 6: 70}
+#: What a device does for all of its VNIs, or for none.
+_EXTENSIONS = ("gbp", "ignore_reserved")
 
 
 def _alias(switch: str, dstport: object) -> str:
@@ -64,7 +66,7 @@ def check_vnis(session: Session, switch: str, wanted: Mapping[int, Vni], *, plan
         VnetxError: a VLAN or a VNI is another one's, or something is not there.
     """
     records = session.maps(switch).vnis()
-    aware = settings_of(session.maps(switch)).vlan_aware
+    settings = settings_of(session.maps(switch))
     owners = {record["vid"]: vni for vni, record in records.items() if vni not in wanted}
     elsewhere = {
         vni: name for name in session.names() if name != switch for vni in session.maps(name).vnis()
@@ -74,8 +76,14 @@ def check_vnis(session: Session, switch: str, wanted: Mapping[int, Vni], *, plan
     foreign = set() if planned else _foreign(session, {own.local for own in wanted.values()})
     for vni, own in wanted.items():
         what = f"VNI {vni}"
-        if aware and not own.vid:
+        if settings.vlan_aware and not own.vid:
             raise VnetxError(what, f"switch {switch} is VLAN-aware", "give --vlan VID")
+        if own.learn_limit and settings.shared_learning:
+            raise VnetxError(
+                f"{what}, learn limit",
+                f"switch {switch} has one FDB for all VLANs",
+                "--vtep-learn-limit",
+            )
         other = owners.setdefault(own.vid, vni)
         if other != vni:
             its = f"VLAN {own.vid} is" if own.vid else f"switch {switch} has"
@@ -188,6 +196,7 @@ def _row(session: Session, own: Vni, device: int, slots: Mapping[str, int]) -> d
         "device": device,
         "dstport": own.dstport,
         "learn_limit": own.learn_limit,
+        "vtep_learn_limit": own.vtep_learn_limit,
         "ttl": own.ttl,
         "tos": own.tos,
         "ttl_default": session.links.default_ttl(),
@@ -201,7 +210,7 @@ def _limit_learning(maps: SwitchMaps) -> None:
     of a VNI by which their addresses come."""
     limits: dict[int, set[int]] = {}
     for record in maps.vnis().values():
-        limits.setdefault(record["device"], set()).add(record["learn_limit"])
+        limits.setdefault(record["device"], set()).add(record["vtep_learn_limit"])
     devices = maps.vxlan_devices()
     of = {index: devices.get(ifindex, 0) for index, (_, ifindex) in maps.vteps().items()}
     for index, device in {**of, **{device: device for device in devices.values()}}.items():
@@ -257,7 +266,7 @@ def _device(
     """The index and the link of the vxlan device of a UDP port, made when there is none."""
     maps, alias = session.maps(switch), _alias(switch, dstport)
     mtu, what = _mtu(session, wanted), f"VNI {next(iter(wanted))}"
-    gbp = _gbp_of(maps, dstport, wanted)
+    extensions = {name: _common(maps, dstport, wanted, name) for name in _EXTENSIONS}
     devices = maps.vxlan_devices()
     for ifindex, index in devices.items():
         link = session.links.by_index(ifindex)
@@ -271,7 +280,7 @@ def _device(
     name = _device_name(switch, dstport)
     if session.links.get(name) is not None:
         name = _device_name(str(os.getpid()), dstport)
-    session.links.add_vxlan(name, dstport, mtu, gbp=gbp)
+    session.links.add_vxlan(name, dstport, mtu, **extensions)
     session.forget_links()
     link = session.links.get(name)
     if link is None:
@@ -306,22 +315,23 @@ def _device(
     return index, link
 
 
-def _gbp_of(maps: SwitchMaps, dstport: int, wanted: Mapping[int, Vni]) -> bool:
-    """Whether the device of a UDP port carries marks.
+def _common(maps: SwitchMaps, dstport: int, wanted: Mapping[int, Vni], extension: str) -> bool:
+    """Whether the VNIs of a UDP port, which have one device, have one of :data:`_EXTENSIONS`.
 
     Raises:
         VnetxError: some of its VNIs do, and some do not.
     """
     there = {
-        bool(record["flags"] & _abi.VNI_FLAGS["gbp"])
+        bool(record["flags"] & _abi.VNI_FLAGS[extension])
         for record in maps.vnis().values()
         if record["dstport"] == dstport
     }
     for vni, own in wanted.items():
-        there.add(own.gbp)
+        there.add(getattr(own, extension))
         if len(there) > 1:
+            no = "" if getattr(own, extension) else "no-"
             raise VnetxError(
-                f"VNI {vni}, {'--gbp' if own.gbp else '--no-gbp'}",
+                f"VNI {vni}, --{no}{extension.replace('_', '-')}",
                 f"VNIs of UDP port {dstport} of switch {maps.name} are otherwise, or were",
                 "delete them first, or give another --dstport",
             )

@@ -141,9 +141,9 @@ class Links:
         self._ipr.link("add", ifname=outer, kind="veth", peer=peer)
 
     @_as_os_error()
-    def add_vxlan(self, name: str, dstport: int, mtu: int, *, gbp: bool) -> None:
+    def add_vxlan(self, name: str, dstport: int, mtu: int, **extensions: bool) -> None:
         """Makes a vxlan device that encapsulates for a switch; see :mod:`vnetx.links.vxlan`."""
-        vxlan.add_device(self._ipr, name, dstport, mtu, gbp=gbp)
+        vxlan.add_device(self._ipr, name, dstport, mtu, **extensions)
 
     @_as_os_error()
     def set_vnis(self, ifindex: int, groups: Mapping[int, str | None]) -> None:

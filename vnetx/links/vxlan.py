@@ -23,6 +23,8 @@ from vnetx.errors import VnetxError
 #: The source ports of outer packets: RFC 7348, 5 recommends the dynamic ones.
 SOURCE_PORTS = (49152, 65535)
 
+_HEADER_LEN = 8
+
 _RTM_NEWTUNNEL = 120
 _RTM_DELTUNNEL = 121
 _RTM_GETTUNNEL = 122
@@ -32,9 +34,15 @@ _CHUNK = 500
 
 
 class _Vxlan(plugin.vxlan):  # type: ignore[misc]
-    """pyroute2 0.9 knows no IFLA_VXLAN_VNIFILTER."""
+    """pyroute2 0.9 knows none of these."""
 
-    nla_map = (*plugin.vxlan.nla_map, ("IFLA_VXLAN_VNIFILTER", "uint8"))
+    nla_map = (
+        *plugin.vxlan.nla_map,
+        ("IFLA_VXLAN_VNIFILTER", "uint8"),
+        ("IFLA_VXLAN_LOCALBYPASS", "uint8"),
+        ("IFLA_VXLAN_LABEL_POLICY", "uint32"),
+        ("IFLA_VXLAN_RESERVED_BITS", "cdata"),
+    )
 
 
 # now: once pyroute2 has parsed a device by its own class, ours would inherit what it compiled of it
@@ -68,15 +76,19 @@ class _TunnelMessage(nlmsg):  # type: ignore[misc]
             )
 
 
-def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int, *, gbp: bool) -> None:
+def add_device(
+    ipr: IPRoute, name: str, dstport: int, mtu: int, *, gbp: bool, ignore_reserved: bool
+) -> None:
     """Makes a vxlan device without any VNI.
 
     Args:
         dstport: UDP port, of packets in both directions.
         mtu: bytes of the largest layer 3 packet of a frame.
         gbp: with the group policy extension.
+        ignore_reserved: packets with reserved bits in their header are taken.
 
     Raises:
+        VnetxError: this kernel's devices always drop those.
         NetlinkError: of the kernel.
     """
     low, high = SOURCE_PORTS
@@ -92,7 +104,22 @@ def add_device(ipr: IPRoute, name: str, dstport: int, mtu: int, *, gbp: bool) ->
         vxlan_port_range={"low": low, "high": high},
         vxlan_udp_zero_csum6_rx=1,
         **({"vxlan_gbp": True} if gbp else {}),
+        **({"vxlan_reserved_bits": bytes(_HEADER_LEN)} if ignore_reserved else {}),
     )
+    if ignore_reserved and not _takes_reserved_bits(ipr, name):
+        ipr.link("del", ifname=name)
+        raise VnetxError(
+            "packets with reserved bits",
+            "this kernel's vxlan devices always drop them",
+            "Linux 6.14 has a setting",
+        )
+
+
+def _takes_reserved_bits(ipr: IPRoute, name: str) -> bool:
+    """Older kernels do not know the attribute, and do not say so."""
+    (link,) = ipr.link("get", ifname=name)
+    data = link.get(("linkinfo", "data"))
+    return data.get("IFLA_VXLAN_RESERVED_BITS") is not None
 
 
 def set_vnis(ifindex: int, groups: Mapping[int, str | None]) -> None:

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 5
+#define VNETX_ABI_VERSION 6
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -81,6 +81,7 @@ enum vnetx_map_id {
 	VNETX_MAP_PORT_OF,
 	VNETX_MAP_PORTS,
 	VNETX_MAP_PORT_STATE,
+	VNETX_MAP_BD_STATE,
 	VNETX_MAP_PORT_STATS,
 	VNETX_MAP_REASONS,
 	VNETX_MAP_FDB,
@@ -257,6 +258,13 @@ struct vnetx_port_state {
 	__u64 pad[4];
 };
 _Static_assert(sizeof(struct vnetx_port_state) == 64, "vnetx_port_state");
+
+/* What the data plane knows of a bridge domain. */
+struct vnetx_bd_state {
+	/* Addresses learned in it. */
+	__s64 learned;
+};
+_Static_assert(sizeof(struct vnetx_bd_state) == 8, "vnetx_bd_state");
 
 /* Flows that each CPU remembers, a power of two. */
 #ifndef VNETX_FLOWS
@@ -586,6 +594,8 @@ enum vnetx_vni_flags {
 	VNETX_VNI_GBP = 1 << 3,
 	/* Requests for neighbours behind VTEPs are answered here. */
 	VNETX_VNI_NEIGH_SUPPRESS = 1 << 4,
+	/* Packets with reserved bits in their header are taken. */
+	VNETX_VNI_IGNORE_RESERVED = 1 << 5,
 };
 
 /* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
@@ -608,9 +618,11 @@ struct vnetx_vni {
 	__u8 hook;
 	/* The underlay's device that was named, or 0. */
 	__u32 underlay;
-	/* Of each VTEP: that of its port is the smallest of its VNIs. */
+	/* Of its bridge domain: VTEPs teach no more once so many addresses are learned; 0: none. */
 	__u32 learn_limit;
-	__u32 pad[6];
+	/* Of each VTEP: that of its port is the smallest of its VNIs. */
+	__u32 vtep_learn_limit;
+	__u32 pad[5];
 };
 _Static_assert(sizeof(struct vnetx_vni) == 64, "vnetx_vni");
 
@@ -727,6 +739,7 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(PORTS, "ports", ARRAY, __u32, struct vnetx_port, VNETX_ENTRIES_SLOTS, 0)                 \
 	X(PORT_STATE, "port_state", ARRAY, __u32, struct vnetx_port_state, VNETX_ENTRIES_SLOTS,    \
 	  BPF_F_MMAPABLE)                                                                          \
+	X(BD_STATE, "bd_state", ARRAY, __u32, struct vnetx_bd_state, VNETX_VIDS, BPF_F_MMAPABLE)   \
 	X(PORT_STATS, "port_stats", PERCPU_ARRAY, __u32, struct vnetx_port_stats,                  \
 	  VNETX_ENTRIES_SLOTS, 0)                                                                  \
 	X(REASONS, "reasons", PERCPU_HASH, struct vnetx_reason_key, __u64, VNETX_ENTRIES_REASONS,  \
