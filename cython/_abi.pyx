@@ -555,21 +555,21 @@ def unpack_interface_key(bytes raw):
     return bytes(value.name).decode()
 
 
-def pack_interface(uint32_t ifindex, int vid, bytes mac not None, str netns):
+def pack_interface(uint32_t ifindex, bytes mac not None, str netns, bint own_netns=False):
     cdef vnetx_interface value
     memset(&value, 0, sizeof(value))
     value.ifindex = ifindex
-    value.vid = vid
+    value.own_netns = own_netns
     memcpy(value.mac, <const char *>mac, 6)
     put_text(value.netns, sizeof(value.netns), netns)
     return dump(&value)
 
 
 def unpack_interface(bytes raw):
-    """mac is bytes, netns str."""
+    """own_netns is bool, mac bytes, netns str."""
     cdef vnetx_interface value
     load(&value, raw)
-    return {"ifindex": value.ifindex, "vid": value.vid,
+    return {"ifindex": value.ifindex, "own_netns": bool(value.own_netns),
             "mac": (<const char *>value.mac)[:6], "netns": bytes(value.netns).decode()}
 
 

@@ -139,7 +139,7 @@ cdef extern from "vnetx/abi.h" nogil:
 
     struct vnetx_interface:
         uint32_t ifindex
-        uint16_t vid
+        uint16_t own_netns
         uint8_t mac[6]
         char netns[108]
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run the tests: what can share the machine on two processes, then the rest alone.
+# Run the tests: what can share the machine on several processes, then the rest alone.
 #
 #   packaging/test.sh all|fast|vm [PYTEST-OPTION…]
 #
@@ -8,10 +8,12 @@ set -uo pipefail
 
 cd "$(dirname "$0")/.."
 
+# Two for each processor of a small machine: tests wait a good deal.
+workers=4
 case ${1:-} in
 all) parallel="not serial and not vm" alone="serial or vm" ;;
 fast) parallel="not serial and not vm and not slow" alone="serial and not vm and not slow" ;;
-vm) parallel="not serial and not novm" alone="serial and not novm" ;;
+vm) workers=2 parallel="not serial and not novm" alone="serial and not novm" ;;
 *)
     echo "usage: $0 all|fast|vm [PYTEST-OPTION…]" >&2
     exit 2
@@ -32,7 +34,7 @@ layers() {
     [ $rc -eq 0 ] || [ $rc -eq 5 ] || status=$rc
 }
 
-layers parallel -n 2 --dist loadgroup -m "$parallel" "$@"
+layers parallel -n $workers --dist loadgroup -m "$parallel" "$@"
 layers alone -m "$alone" "$@"
 
 .venv/bin/python - "$reports" <<'PYTHON' || status=1

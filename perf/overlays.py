@@ -67,6 +67,11 @@ class Over6(Underlay):
     vteps = ("2001:db8::1", "2001:db8::2")
     usual = False
 
+    def build_switch(self, switch: Namespace, port: str) -> None:
+        with switch.entered():
+            switch.sysctl(f"net/ipv6/conf/{TRUNK}/disable_ipv6", "0")
+        super().build_switch(switch, port)
+
 
 class BridgeVxlan6(Over6, BridgeVxlan):
     kind = "bridge-vxlan6"

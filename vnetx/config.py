@@ -50,22 +50,23 @@ class StaticEntry:
 @dataclass(frozen=True)
 class Switch:
     """A switch: settings, ports by name of the device, static FDB entries, VLANs of the host port,
-    rules that tell the VLAN of frames without one, interfaces in VLANs by name, and VNIs."""
+    rules that tell the VLAN of frames without one, interfaces that it makes by name, and VNIs."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
     fdb: Sequence[StaticEntry] = ()
     host: model.PortSettings = field(default_factory=model.PortSettings)
     vlan_rules: vlan_rule.Rules = field(default_factory=dict)
-    interfaces: Mapping[str, model.VlanInterface] = field(default_factory=dict)
+    interfaces: Mapping[str, model.Interface] = field(default_factory=dict)
     vnis: Mapping[int, model.Vni] = field(default_factory=dict)
 
     @property
     def has_vlans(self) -> bool:
         """Whether something is set that only a VLAN-aware switch heeds."""
-        ports = (self.host, *self.ports.values())
+        made = (each.port for each in self.interfaces.values())
+        ports = (self.host, *self.ports.values(), *made)
         return (
-            bool(self.vlan_rules or self.interfaces)
+            bool(self.vlan_rules)
             or any(vni.vid for vni in self.vnis.values())
             or any(port.has_vlans for port in ports)
         )
@@ -96,11 +97,11 @@ def parse(text: str, source: str = "configuration") -> Document:
 def document_of(
     views: Iterable[SwitchView],
     fdb: Mapping[str, Sequence[StaticEntry]] | None = None,
-    interfaces: Mapping[str, Mapping[str, model.VlanInterface]] | None = None,
+    interfaces: Mapping[str, Mapping[str, model.Interface]] | None = None,
     vnis: Mapping[str, Mapping[int, model.Vni]] | None = None,
 ) -> Document:
     """What is, as a document: the switches as observed, and by switch their static entries, their
-    interfaces in VLANs and their VNIs."""
+    interfaces that they made and their VNIs."""
     return Document(
         {
             view.name: Switch(
@@ -152,13 +153,7 @@ def _switch(switch: Switch) -> dict[str, Any]:
         ]
     if switch.interfaces:
         plain["interfaces"] = {
-            name: {
-                "vlan": each.vid,
-                **({"ip": list(each.addresses)} if each.addresses else {}),
-                **({"netns": each.netns} if each.netns else {}),
-                **({"mtu": each.mtu} if each.mtu != model.VlanInterface.mtu else {}),
-            }
-            for name, each in sorted(switch.interfaces.items())
+            name: _interface(each) for name, each in sorted(switch.interfaces.items())
         }
     if switch.vnis:
         plain["vnis"] = {vni: _vni(each) for vni, each in sorted(switch.vnis.items())}
@@ -181,6 +176,21 @@ def _place(entry: StaticEntry) -> dict[str, Any]:
     if entry.vni is None:
         return {"port": entry.port}
     return {"vni": entry.vni, "vtep": entry.port}
+
+
+def _interface(own: model.Interface) -> dict[str, Any]:
+    """What differs from the defaults."""
+    port = _settings(own.port)
+    plain: dict[str, Any] = {"vlan": port.pop("access")} if "access" in port else {}
+    if own.addresses:
+        plain["ip"] = list(own.addresses)
+    for name in ("netns", "own_netns", "mtu", "mac"):
+        value = getattr(own, name)
+        if value != getattr(model.Interface, name):
+            plain[name] = model.format_mac(value) if isinstance(value, bytes) else value
+    if own.routes:
+        plain["routes"] = dict(own.routes)
+    return plain | ({"port": port} if port else {})
 
 
 #: Of a VNI what has no default that a value could be compared with.

@@ -338,32 +338,6 @@ def make_vlans(
     return None if trunk is None else Vlans.trunk(trunk, native or 0)
 
 
-@dataclass(frozen=True)
-class VlanInterface:
-    """An interface of the host, or of another network namespace, in a VLAN of a switch.
-
-    Attributes:
-        vid: the VLAN.
-        addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
-        netns: name of, or path to, the namespace; None for that of the switch.
-        mtu: bytes of the largest layer 3 packet, 68 to 65535.
-    """
-
-    vid: int
-    addresses: tuple[str, ...] = ()
-    netns: str | None = None
-    mtu: int = 1500
-
-    def __post_init__(self) -> None:
-        check_vid(self.vid)
-        _check_range("mtu", self.mtu, 68, 65535)
-        object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
-        if self.netns is not None and not 0 < len(self.netns.encode()) < _abi.NETNS_LEN:
-            raise InvalidValue(
-                f"network namespace '{self.netns}'", f"not of 1 to {_abi.NETNS_LEN - 1} bytes"
-            )
-
-
 def parse_address(text: str) -> str:
     """An IPv4 or IPv6 address of an interface with its length, in the canonical form.
 
@@ -378,6 +352,24 @@ def parse_address(text: str) -> str:
         raise InvalidValue(
             f"address '{text}'", "not an address with a length", "write 192.0.2.1/24"
         ) from None
+
+
+def parse_route(destination: str, gateway: str) -> tuple[str, str]:
+    """A network, or "default", and the address of the router that leads there, canonical.
+
+    Raises:
+        InvalidValue: one of them is none, or they are not of one family.
+    """
+    what = f"route '{destination} via {gateway}'"
+    try:
+        router = ipaddress.ip_address(gateway)
+        everything = "0.0.0.0/0" if router.version == 4 else "::/0"
+        network = ipaddress.ip_network(everything if destination == "default" else destination)
+    except ValueError:
+        raise InvalidValue(what, "not a network and an address", "default=192.0.2.1") from None
+    if router.version != network.version:
+        raise InvalidValue(what, "IPv4 and IPv6 are mixed")
+    return str(network), str(router)
 
 
 #: The UDP port of VXLAN (RFC 7348, 5).
@@ -685,6 +677,53 @@ _FLAG_SETTINGS = (
     "isolated",
     "hairpin",
 )
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An interface that hangs on a switch: one end of a veth pair, the other one is a port.
+
+    Attributes:
+        addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
+        netns: name of, or path to, the network namespace where it is; None for the switch's.
+        mtu: bytes of the largest layer 3 packet, 68 to 65535.
+        mac: its address; None for one that is the same for its name and switch on this machine.
+        routes: (network, router) of what is reached through it.
+        own_netns: the namespace is made for it where it is not there, and goes with it.
+        port: the settings of the port.
+    """
+
+    addresses: tuple[str, ...] = ()
+    netns: str | None = None
+    mtu: int = 1500
+    mac: bytes | None = None
+    routes: tuple[tuple[str, str], ...] = ()
+    own_netns: bool = False
+    port: PortSettings = PortSettings()
+
+    def __post_init__(self) -> None:
+        _check_range("mtu", self.mtu, 68, 65535)
+        if self.mac is not None:
+            check_station_mac(self.mac)
+        object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
+        routes = tuple(sorted(parse_route(*each) for each in self.routes))
+        object.__setattr__(self, "routes", routes)
+        if self.netns is not None and not 0 < len(self.netns.encode()) < _abi.NETNS_LEN:
+            raise InvalidValue(
+                f"network namespace '{self.netns}'", f"not of 1 to {_abi.NETNS_LEN - 1} bytes"
+            )
+        if self.own_netns and (self.netns is None or "/" in self.netns):
+            raise InvalidValue("a namespace of its own", "needs a name", "--to-netns NAME")
+
+    @classmethod
+    def in_vlan(cls, vid: int, addresses: tuple[str, ...] = (), **more: Any) -> Interface:
+        """One whose port is in this VLAN alone, without tags."""
+        return cls(addresses, port=PortSettings(vlans=Vlans.access(vid)), **more)
+
+    @property
+    def vid(self) -> int | None:
+        """The VLAN that it is in, if it is in one alone."""
+        return self.port.vlans.pvid if self.port.vlans.mode == "access" else None
 
 
 @dataclass(frozen=True)

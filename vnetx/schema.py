@@ -236,19 +236,31 @@ class _Rule(_Part):
         return match
 
 
-class _VlanInterface(_Part):
-    vlan: _Vid
+class _MadeInterface(_Part):
+    vlan: _Vid | None = None
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
-    mtu: int = model.VlanInterface.mtu
+    own_netns: bool = False
+    mtu: int = model.Interface.mtu
+    mac: _Mac | None = None
+    routes: Annotated[dict[str, str], _empty_is(dict)] = Field(default_factory=dict)
+    port: Annotated[_Port, _empty_is(dict)] = Field(default_factory=_Port)
 
     @model_validator(mode="after")
-    def _within_limits(self) -> _VlanInterface:
+    def _within_limits(self) -> _MadeInterface:
         _made(self.interface)
         return self
 
-    def interface(self) -> model.VlanInterface:
-        return model.VlanInterface(self.vlan, tuple(self.ip), self.netns, self.mtu)
+    def interface(self) -> model.Interface:
+        port = self.port.settings()
+        if self.vlan is not None:
+            if "vlans" in self.port.tagging():
+                raise InvalidValue("VLANs of an interface", "are given by 'vlan' and by 'port'")
+            port = replace(port, vlans=model.Vlans.access(self.vlan))
+        names = ("netns", "own_netns", "mtu", "mac")
+        own = {name: getattr(self, name) for name in names}
+        routes = tuple(self.routes.items())
+        return model.Interface(tuple(self.ip), routes=routes, port=port, **own)
 
 
 class _Switch(_Part):
@@ -262,7 +274,7 @@ class _Switch(_Part):
     host_port: bool = True
     mac: _Mac | None = None
     vlan_rules: Annotated[list[_Rule], _empty_is(list)] = Field(default_factory=list)
-    interfaces: Annotated[dict[_Interface, _VlanInterface], _empty_is(dict)] = Field(
+    interfaces: Annotated[dict[_Interface, _MadeInterface], _empty_is(dict)] = Field(
         default_factory=dict
     )
     vnis: Annotated[dict[_VniNumber, _Vni], _empty_is(dict)] = Field(default_factory=dict)
@@ -305,7 +317,8 @@ class _Switch(_Part):
             {name: each.interface() for name, each in self.interfaces.items()},
             {vni: each.vni() for vni, each in self.vnis.items()},
         )
-        if self.vlan_aware is not None or not switch.has_vlans:
+        in_vlans = any(each.vlan for each in self.interfaces.values())
+        if self.vlan_aware is not None or not (switch.has_vlans or in_vlans):
             return switch
         return replace(switch, settings=replace(switch.settings, vlan_aware=True))
 
@@ -391,7 +404,7 @@ def _known(path: list[str]) -> list[str]:
     kinds: dict[str, type[_Part]] = {
         "ports": _Port,
         "vlan_rules": _Rule,
-        "interfaces": _VlanInterface,
+        "interfaces": _MadeInterface,
         "vnis": _Vni,
         "fdb": _Entry,
     }

@@ -45,7 +45,7 @@ class PortView:
         stats: counters of :class:`vnetx_port_stats`, and by name `drops` and `notices`.
         host: the same of the host side, None for a device without host traffic.
         learned: addresses learned behind it.
-        interface: the one in a VLAN whose other end it is, if it is.
+        interface: the one that the switch made whose other end it is, if it is.
     """
 
     ifname: str | None
@@ -125,7 +125,7 @@ class SwitchView:
         host_stats: counters of the host port.
         host_settings: its VLANs.
         vlan_rules: by which the VLAN of frames without one is told, in the order of precedence.
-        interfaces: the ``struct vnetx_interface`` of its interfaces in VLANs, by name.
+        interfaces: the ``struct vnetx_interface`` of those that it made, by name.
         implicit: made by the first attach, goes with the last port.
         fdb_full: addresses that were not learned because the FDB was full.
         unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.

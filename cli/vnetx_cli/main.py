@@ -17,6 +17,7 @@ COMMANDS = {
     "detach": "vnetx_cli.ports:detach",
     "switch": "vnetx_cli.switch:switch",
     "port": "vnetx_cli.ports:port",
+    "link": "vnetx_cli.link:link",
     "fdb": "vnetx_cli.fdb:fdb",
     "vlan": "vnetx_cli.vlan:vlan",
     "vni": "vnetx_cli.vni:vni",

@@ -79,15 +79,20 @@ def port(view: PortView) -> dict[str, Any]:
     }
 
 
-def interface(switch: str, name: str, own: model.VlanInterface) -> dict[str, Any]:
-    """An interface in a VLAN as `vlan interface show` has it."""
+def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
+    """An interface that a switch made as `link show` and `vlan interface show` have it."""
     return {
         "name": name,
         "switch": switch,
+        "kind": "veth",
         "vlan": own.vid,
         "netns": own.netns,
+        "own_netns": own.own_netns,
         "mtu": own.mtu,
+        "mac": model.format_mac(own.mac) if own.mac else None,
         "addresses": list(own.addresses),
+        "routes": [{"to": network, "via": router} for network, router in own.routes],
+        "port": port_settings(own.port),
     }
 
 

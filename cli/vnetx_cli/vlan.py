@@ -282,7 +282,7 @@ def interface_add(
     **which: str | None,
 ) -> None:
     """Make an interface in VLAN VID, or give one that is there more addresses."""
-    wanted = model.VlanInterface(vid, addresses, netns)
+    wanted = model.Interface.in_vlan(vid, addresses, netns=netns)
     if mtu is not None:
         wanted = replace(wanted, mtu=mtu)
     from vnetx import engine
@@ -298,7 +298,7 @@ def interface_delete(context: Context, /, names: tuple[str, ...]) -> None:
     """Delete interfaces."""
     from vnetx import engine
 
-    print_result(context, engine.vlan_interface_del(names))
+    print_result(context, engine.link_del(names))
 
 
 @interface.command("show")
@@ -313,6 +313,7 @@ def interface_show(context: Context, /) -> None:
         (switch, name, each)
         for switch, interfaces in engine.interfaces().items()
         for name, each in interfaces.items()
+        if each.vid
     ]
     if context.json:
         print_json([views.interface(*each) for each in found])

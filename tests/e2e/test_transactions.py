@@ -23,7 +23,7 @@ from vnetx import _abi, _bpf, _vlan, engine, links, state
 from vnetx.datapath import pins
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import SwitchSettings, VlanInterface, Vlans, parse_vids
+from vnetx.model import Interface, SwitchSettings, Vlans, parse_vids
 from vnetx.plan import Step
 from vnetx.vlan_rule import parse_mac, parse_subnet
 
@@ -186,7 +186,7 @@ def vni(number: int, *remotes: str, **settings: Any) -> Callable[[], Any]:
 
 def with_interface() -> Any:
     in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)})()
-    return engine.vlan_interface_add(VlanInterface(30, ("198.51.100.1/24",)), switch="br0")
+    return engine.vlan_interface_add(Interface.in_vlan(30, ("198.51.100.1/24",)), switch="br0")
 
 
 _OTHER = Vlans.trunk(parse_vids("20-22,120"), native=5)
@@ -242,13 +242,27 @@ SCENARIOS = {
     ),
     "vlan interface": Scenario(
         lambda: engine.vlan_interface_add(
-            VlanInterface(30, ("198.51.100.1/24", "203.0.113.1/24")), dev="p3"
+            Interface.in_vlan(30, ("198.51.100.1/24", "203.0.113.1/24")), dev="p3"
         ),
         in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)}),
     ),
     "other vlan interface": Scenario(
-        lambda: engine.vlan_interface_del(["br0.30"]),
+        lambda: engine.link_del(["br0.30"]),
         with_interface,
+    ),
+    "interface in a namespace of its own": Scenario(
+        lambda: engine.link_add(
+            "web",
+            {
+                "netns": "own",
+                "own_netns": True,
+                "addresses": ("198.51.100.1/24",),
+                "routes": (("203.0.113.0/24", "198.51.100.9"),),
+            },
+            port={"isolated": True},
+            switch="br0",
+        ),
+        in_br0("p1", hook="tc"),
     ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(
@@ -381,7 +395,7 @@ def effects(name: str, first: int) -> range:
     test. Each takes half a second, of an emulated processor ten. VNETX_EVERY_EFFECT=1 tries all."""
     pace = SCENARIOS[name].stride
     if "VNETX_EVERY_EFFECT" not in os.environ:
-        pace *= 12 if EMULATED else 3
+        pace *= 12 if EMULATED else 5
     return range((list(SCENARIOS).index(name) + first) % pace, 500, pace)
 
 

@@ -36,7 +36,7 @@ CORE = max(os.sched_getaffinity(0))
 
 def test_nearly_all_of_it_by_default():
     chosen, measured, against = suite.choose([], [], "default")
-    assert chosen == tuple(name for name in BENCHMARKS if name != "vxlan")
+    assert chosen == tuple(name for name in BENCHMARKS if name not in ("vxlan", "encap"))
     own = {kind.kind for kind in (*trunks.KINDS, *overlays.KINDS)}
     left_out = {"vnetx-vlan", *own}
     assert measured == tuple(name for name in subjects.SUBJECTS if name not in left_out)
@@ -60,7 +60,7 @@ def test_subjects_with_a_trunk_are_compared_among_themselves():
     assert measured == ("bridge-pair", "bridge-vlan", "8021q", "vnetx-pair", "vnetx-tag")
     assert against == ("vnetx-pair", "bridge-pair", "bridge-vlan", "8021q")
     _, measured, _ = suite.choose(["rr"], ["bridge-pair"], "default")
-    assert measured == ("bridge-pair", "vnetx-pair", "vnetx-tag")
+    assert measured == ("bridge-pair", "vnetx-pair", "vnetx-pair-xdp", "vnetx-tag")
     _, measured, against = suite.choose(["rr", "vnetx-vxlan"], [], "default")
     assert (measured, against) == (("bridge-vxlan", "vnetx-vxlan"), ("bridge-vxlan",))
 

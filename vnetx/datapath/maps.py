@@ -467,7 +467,7 @@ class SwitchMaps:
     # ------------------------------------------------------------ interfaces
 
     def interfaces(self) -> dict[str, dict[str, Any]]:
-        """The ``struct vnetx_interface`` of each interface in a VLAN, by name."""
+        """The ``struct vnetx_interface`` of each interface that the switch made, by name."""
         items = _bpf.map_items(self.fds["interfaces"], *_SIZES["interfaces"])
         found = {_abi.unpack_interface_key(key): _abi.unpack_interface(raw) for key, raw in items}
         return dict(sorted(found.items()))

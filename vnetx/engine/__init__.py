@@ -24,6 +24,7 @@ from vnetx.engine.attach import (
 )
 from vnetx.engine.configure import apply_switch, check_applicable
 from vnetx.engine.interfaces import remove_interface
+from vnetx.engine.link import interfaces, link_add, link_del
 from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Result
 from vnetx.engine.switches import (
@@ -39,13 +40,11 @@ from vnetx.engine.switches import (
 )
 from vnetx.engine.transaction import OnStep, transaction
 from vnetx.engine.vlans import (
-    interfaces,
     vlan_add,
     vlan_del,
     vlan_end,
     vlan_import,
     vlan_interface_add,
-    vlan_interface_del,
     vlan_rule_add,
     vlan_rule_del,
 )
@@ -75,6 +74,8 @@ __all__ = [
     "confirm",
     "detach",
     "interfaces",
+    "link_add",
+    "link_del",
     "port_set",
     "revert_unconfirmed",
     "switch_add",
@@ -85,7 +86,6 @@ __all__ = [
     "vlan_end",
     "vlan_import",
     "vlan_interface_add",
-    "vlan_interface_del",
     "vlan_rule_add",
     "vlan_rule_del",
     "vni_add",

@@ -77,18 +77,17 @@ def find_port(session: Session, ifname: str) -> tuple[str, Link]:
             "not a port of any switch" if link else "there is no interface of that name",
             f"vnetx attach {ifname}" if link else "vnetx port show",
         )
-    check_no_interface(session, switch, link, "setting")
     return switch, link
 
 
 def check_no_interface(session: Session, switch: str, link: Link, what: str) -> None:
-    """The port of an interface in a VLAN is what the interface is."""
+    """The port of an interface that the switch made goes with it."""
     interface = interface_of_port(session, switch, link.ifindex)
     if interface is not None:
         raise VnetxError(
             f"{what} {link.name}",
-            f"it is the port of the VLAN interface {interface}",
-            f"vnetx vlan interface del {interface}",
+            f"it is the port of interface {interface}",
+            f"vnetx link del {interface}",
         )
 
 

@@ -1,5 +1,5 @@
-"""Interfaces in VLANs: veth pairs of which one end is the host's (or a container's), the other one
-an access port of the switch.
+"""Interfaces that hang on a switch: veth pairs of which one end is the host's (or a container's),
+the other one a port.
 
 The record of an interface comes before the pair and goes after it, so that what a killed command
 left is found; the port is one as all others.
@@ -16,10 +16,10 @@ from typing import Any
 from vnetx import netns
 from vnetx.device import Link
 from vnetx.engine.ports import attach_port, detach_one
-from vnetx.engine.session import Session
+from vnetx.engine.session import Session, hooks_of
 from vnetx.errors import VnetxError
-from vnetx.links import Links
-from vnetx.model import PortSettings, VlanInterface, Vlans
+from vnetx.links import Links, make_netns, remove_netns
+from vnetx.model import Interface
 from vnetx.state import stable_mac
 
 
@@ -66,15 +66,15 @@ def _there(session: Session, where: str | None) -> Iterator[Links]:
         yield links
 
 
-def set_interface(session: Session, switch: str, name: str, wanted: VlanInterface) -> None:
+def set_interface(session: Session, switch: str, name: str, wanted: Interface) -> None:
     """Makes an interface, or one that is there what `wanted` says."""
     maps = session.maps(switch) if switch in session.names() else None
     record = maps.interfaces().get(name) if maps else None
-    if record and not _is_same(record, wanted):
+    if record and not _is_same(record, _mac(switch, name, wanted), wanted):
         remove_interface(session, switch, name)
         record = None
     if not record:
-        session.executor.done.append(f"make interface {name} in VLAN {wanted.vid} of {switch}")
+        session.executor.done.append(f"make interface {name} of {switch}")
     if session.executor.rehearsing or maps is None:
         return
     if not record:
@@ -83,25 +83,32 @@ def set_interface(session: Session, switch: str, name: str, wanted: VlanInterfac
     outer = session.links.by_index(maps.interfaces()[name]["ifindex"])
     if outer is None:
         raise VnetxError(f"interface {name}", "the veth pair vanished")
-    settings = PortSettings(hook="tc", vlans=Vlans.access(wanted.vid))
-    attach_port(session, switch, outer, settings, used=set(maps.slots()))
+    attach_port(session, switch, outer, wanted.port, used=set(maps.slots()))
     _set_inner(session, name, wanted, outer)
 
 
-def _is_same(record: Mapping[str, Any], wanted: VlanInterface) -> bool:
-    """Whether an interface has to change no more than addresses and MTU."""
-    return (record["vid"], record["netns"] or None) == (wanted.vid, wanted.netns)
+def _is_same(record: Mapping[str, Any], mac: bytes, wanted: Interface) -> bool:
+    """Whether an interface has to change no more than addresses, routes, MTU and its port."""
+    there = (record["mac"], record["netns"] or None, bool(record["own_netns"]))
+    return there == (mac, wanted.netns, wanted.own_netns)
 
 
-def _make_pair(session: Session, switch: str, name: str, wanted: VlanInterface) -> None:
+def _mac(switch: str, name: str, wanted: Interface) -> bytes:
+    return wanted.mac or stable_mac(f"{switch} {name}")
+
+
+def _make_pair(session: Session, switch: str, name: str, wanted: Interface) -> None:
     maps, told = session.maps(switch), alias(switch, name)
+    mac = _mac(switch, name, wanted)
+    record = {"mac": mac, "netns": wanted.netns or "", "own_netns": wanted.own_netns}
+    if wanted.own_netns and wanted.netns not in netns.names():
+        maps.set_interface(name, ifindex=0, **record)
+        make_netns(str(wanted.netns))
     with _there(session, wanted.netns) as there:
         if there.get(name) is not None:
             raise VnetxError(
                 f"making interface {name}", "there is an interface of that name", "give --name"
             )
-    mac = stable_mac(f"{switch} {name}")
-    record = {"vid": wanted.vid, "mac": mac, "netns": wanted.netns or ""}
     maps.set_interface(name, ifindex=0, **record)
     outer = outer_name(session, name)
     if wanted.netns is None:
@@ -127,17 +134,17 @@ def _inner(links: Links, name: str, mac: bytes) -> Link | None:
     return link if link and link.kind == "veth" and link.mac == mac else None
 
 
-def _set_inner(session: Session, name: str, wanted: VlanInterface, outer: Link) -> None:
-    """Addresses and MTU of the host's end, and the MTU of the other one."""
+def _set_inner(session: Session, name: str, wanted: Interface, outer: Link) -> None:
+    """Addresses, routes and MTU of the host's end, and the MTU of the other one."""
     with _there(session, wanted.netns) as there:
         inner = there.get(name)
         if inner is None:
             raise VnetxError(
                 f"interface {name}",
                 "it was renamed or moved away",
-                f"vnetx vlan interface del {name}",
+                f"vnetx link del {name}",
             )
-        before = replace(wanted, addresses=tuple(there.addresses(inner.ifindex)), mtu=inner.mtu)
+        before = replace(wanted, **_seen(there, inner))
         if before == wanted and outer.mtu == wanted.mtu:
             return
         session.if_it_fails(_write_inner, session, name, before, outer.ifindex)
@@ -146,13 +153,23 @@ def _set_inner(session: Session, name: str, wanted: VlanInterface, outer: Link) 
     session.executor.done.append(f"{name} has {told}, MTU {wanted.mtu}")
 
 
-def _write_inner(session: Session, name: str, wanted: VlanInterface, outer: int) -> None:
+def _write_inner(session: Session, name: str, wanted: Interface, outer: int) -> None:
     session.links.set_mtu(outer, wanted.mtu)
     with _there(session, wanted.netns) as there:
         inner = there.get(name)
         if inner:
             there.set_mtu(inner.ifindex, wanted.mtu)
             there.set_addresses(inner.ifindex, wanted.addresses)
+            there.set_routes(inner.ifindex, wanted.routes)
+
+
+def _seen(links: Links, inner: Link) -> dict[str, Any]:
+    """Of the host's end what can be changed, as fields of :class:`vnetx.model.Interface`."""
+    return {
+        "addresses": tuple(links.addresses(inner.ifindex)),
+        "routes": tuple(links.routes(inner.ifindex)),
+        "mtu": inner.mtu,
+    }
 
 
 def remove_interface(session: Session, switch: str, name: str) -> None:
@@ -176,26 +193,42 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
             if inner:
                 there.delete(inner.ifindex)
     session.forget_links()
+    if record["own_netns"] and not _shares_netns(session, switch, name, record["netns"]):
+        remove_netns(record["netns"])
     maps.delete_interface(name)
+
+
+def _shares_netns(session: Session, switch: str, name: str, where: str) -> bool:
+    """Whether another interface is in the namespace of this one."""
+    return any(
+        record["netns"] == where
+        for other in session.names()
+        for each, record in session.maps(other).interfaces().items()
+        if (other, each) != (switch, name)
+    )
 
 
 def collect_interfaces(session: Session, switch: str) -> None:
     """Removes interfaces whose pair is gone or was never complete."""
     maps = session.maps(switch)
     for name, record in maps.interfaces().items():
-        if not record["ifindex"] or maps.undo_of(record["ifindex"]) is None:
+        if not record["ifindex"] or not hooks_of(session, maps, record["ifindex"]):
             remove_interface(session, switch, name)
 
 
-def observed(session: Session, switch: str) -> dict[str, VlanInterface]:
+def observed(session: Session, switch: str) -> dict[str, Interface]:
     """The interfaces of a switch as they are; those that are out of reach have no addresses."""
-    found = {}
-    for name, record in session.maps(switch).interfaces().items():
-        each = VlanInterface(record["vid"], netns=record["netns"] or None)
+    maps, found = session.maps(switch), {}
+    for name, record in maps.interfaces().items():
+        each = Interface(
+            netns=record["netns"] or None,
+            mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
+            own_netns=bool(record["own_netns"]),
+            port=maps.port_settings(maps.index_of(record["ifindex"])),
+        )
         with contextlib.suppress(VnetxError), _there(session, each.netns) as there:
             inner = there.get(name)
             if inner:
-                addresses = tuple(there.addresses(inner.ifindex))
-                each = replace(each, addresses=addresses, mtu=inner.mtu)
+                each = replace(each, **_seen(there, inner))
         found[name] = each
     return found

@@ -86,7 +86,7 @@ def check_attachable(session: Session, link: Link, switch: str) -> None:
         raise VnetxError(what, "it is the host port of a switch of that name")
     for name in session.names():
         if link.name in session.maps(name).interfaces():
-            raise VnetxError(what, f"it is an interface in a VLAN of switch {name}")
+            raise VnetxError(what, f"it is an interface that switch {name} made")
     current = session.switch_of(link.ifindex)
     if current is not None and current != switch:
         raise VnetxError(what, f"it is a port of switch {current}", f"vnetx detach {link.name}")

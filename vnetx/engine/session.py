@@ -142,7 +142,7 @@ def holds_device(path: Path, ifindex: int) -> bool:
         os.close(fd)
 
 
-def _hooks(session: Session, maps: SwitchMaps, ifindex: int) -> frozenset[str]:
+def hooks_of(session: Session, maps: SwitchMaps, ifindex: int) -> frozenset[str]:
     hooks = {
         hook
         for hook in ("ingress", "egress", "xdp")
@@ -191,7 +191,7 @@ def observe(
         twin_port=maps.port(twin) if twin else None,
         bound=bound,
         has_local=_has_local(maps, link, index, twin),
-        hooks=_hooks(session, maps, ifindex) if link else _dead_hooks(maps, ifindex),
+        hooks=hooks_of(session, maps, ifindex) if link else _dead_hooks(maps, ifindex),
         features=features(link) if look and link else {},
         peer_features=features(link, peer=True) if look and link and link.peer else {},
         clsact=None if session.tcx else bool(link and session.links.has_clsact(ifindex)),

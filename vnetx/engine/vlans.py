@@ -8,7 +8,6 @@ from dataclasses import replace
 from vnetx import _abi, model, vlan_rule
 from vnetx.device import Link
 from vnetx.engine.attach import attach_devices, find_port, set_ports
-from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import (
     find_interface,
     observed,
@@ -16,16 +15,15 @@ from vnetx.engine.interfaces import (
     set_interface,
 )
 from vnetx.engine.session import Result, Session
-from vnetx.engine.switches import become_vlan_aware, drop_if_empty, set_vlan_rules
+from vnetx.engine.switches import become_vlan_aware, set_vlan_rules
 from vnetx.engine.transaction import transaction
 from vnetx.engine.vnis import remove_vnis
-from vnetx.errors import VnetxError
-from vnetx.links import Links
+from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     DEFAULT_SWITCH,
     DEFAULT_VID,
+    Interface,
     PortSettings,
-    VlanInterface,
     Vlans,
     changed,
     format_vids,
@@ -83,9 +81,10 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
     """
     with transaction() as session:
         maps = session.maps(switch)
-        interfaces = [n for n, each in maps.interfaces().items() if vids >> each["vid"] & 1]
+        made = observed(session, switch).items()
+        interfaces = [name for name, own in made if own.vid and vids >> own.vid & 1]
+        ports = _members(session, switch, vids, interfaces)
         rules = {match: vid for match, vid in maps.vlan_rules().items() if vids >> vid & 1}
-        ports = _members(session, switch, vids)
         vnis = [vni for vni, record in maps.vnis().items() if vids >> record["vid"] & 1]
         users = [
             *(f"port {name}" for name in ports),
@@ -108,11 +107,13 @@ def vlan_end(vids: int, switch: str, *, force: bool = False) -> Result:
         return session.result()
 
 
-def _members(session: Session, switch: str, vids: int) -> dict[str, tuple[str, Link]]:
-    """The ports that are in one of the VLANs, by name, but not those of interfaces in VLANs."""
+def _members(
+    session: Session, switch: str, vids: int, without: Collection[str]
+) -> dict[str, tuple[str, Link]]:
+    """The ports that are in one of the VLANs, by name, but those of the interfaces `without`."""
     maps = session.maps(switch)
     host = maps.meta()["host_port_ifindex"]
-    others = {record["ifindex"] for record in maps.interfaces().values()}
+    others = {maps.interfaces()[name]["ifindex"] for name in without}
     found = {}
     for index, port in maps.ports().items():
         if port["flags"] & _abi.PORT_FLAGS["host"] or port["ifindex"] in others:
@@ -155,7 +156,7 @@ def _change_vlans(
 
 
 def vlan_interface_add(
-    wanted: VlanInterface,
+    wanted: Interface,
     *,
     name: str | None = None,
     switch: str | None = None,
@@ -165,7 +166,8 @@ def vlan_interface_add(
     """Makes an interface in a VLAN, or gives one that is there more addresses.
 
     Args:
-        wanted: the interface; the switch is VLAN-aware from then on.
+        wanted: the interface (:meth:`vnetx.model.Interface.in_vlan`); the switch is VLAN-aware from
+            then on.
         name: of the interface, ``SWITCH.VID`` or ``DEV.VID`` if not given.
         switch: of which it is an interface; with `dev` made when it is not there.
         mtu: of the interface, 68 to 65535; if not given what it is, or that of `dev`, or 1500.
@@ -176,11 +178,14 @@ def vlan_interface_add(
         InvalidValue: a name that no interface can have.
         VnetxError: no such switch, device or namespace; an interface of that name.
     """
+    vid = wanted.vid
+    if vid is None:
+        raise InvalidValue("interface in a VLAN", "its port is in several VLANs")
     with transaction() as session:
-        name = name or f"{dev or switch or DEFAULT_SWITCH}.{wanted.vid}"
+        name = name or f"{dev or switch or DEFAULT_SWITCH}.{vid}"
         model.check_interface_name(name)
         if dev is not None:
-            switch = _carry(session, dev, wanted.vid, switch)
+            switch = _carry(session, dev, vid, switch)
         switch = switch or DEFAULT_SWITCH
         session.maps(switch)  # is there
         carrier = session.link(dev) if dev else None
@@ -188,14 +193,13 @@ def vlan_interface_add(
         other = find_interface(session, name)
         if other is not None:
             now = observed(session, other)[name]
-            if (other, now.vid, now.netns) != (switch, wanted.vid, wanted.netns):
+            if (other, now.vid, now.netns) != (switch, vid, wanted.netns):
                 raise VnetxError(
                     f"making interface {name}",
                     f"it is one of VLAN {now.vid} of switch {other} already",
                     f"vnetx vlan interface del {name}, or give --name",
                 )
-            addresses = tuple({*now.addresses, *wanted.addresses})
-            wanted = replace(wanted, addresses=addresses, mtu=now.mtu)
+            wanted = replace(now, addresses=tuple({*now.addresses, *wanted.addresses}))
         become_vlan_aware(session, switch)
         wanted = replace(wanted, mtu=mtu) if mtu is not None else wanted
         set_interface(session, switch, name, wanted)
@@ -215,38 +219,6 @@ def _carry(session: Session, dev: str, vid: int, switch: str | None) -> str:
     port = find_port(session, dev)
     _change_vlans(session, {dev: port}, lambda _, v: v if v.member >> vid & 1 else v.add(1 << vid))
     return current
-
-
-def vlan_interface_del(names: Sequence[str]) -> Result:
-    """Removes interfaces in VLANs, and switches that an attach made and that have no port left.
-
-    Raises:
-        VnetxError: no such interface.
-    """
-    with transaction() as session:
-        found = {}
-        for name in names:
-            switch = find_interface(session, name)
-            if switch is None:
-                raise VnetxError(
-                    f"deleting interface {name}",
-                    "there is none of this name in a VLAN",
-                    "vnetx vlan interface show",
-                )
-            found[name] = switch
-        for name, switch in found.items():
-            remove_interface(session, switch, name)
-        for switch in dict.fromkeys(found.values()):
-            drop_if_empty(session, switch)
-        return session.result()
-
-
-def interfaces() -> dict[str, dict[str, VlanInterface]]:
-    """The interfaces in VLANs of each switch of this namespace, as they are."""
-    with Links() as links, Executor(links) as executor:
-        executor.rehearse()
-        session = Session(links, executor)
-        return {switch: observed(session, switch) for switch in session.names()}
 
 
 def vlan_rule_add(switch: str, rules: vlan_rule.Rules) -> Result:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
+from pyroute2 import netns as named
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -26,6 +27,7 @@ from vnetx.links import vxlan
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_PROMISC = 0x100
+_PROTO_STATIC = 4  # RTPROT_STATIC
 _TC_PRIORITY = 0x766E  # of our filters ("vn"), on hosts without tcx
 
 #: XDP modes by pyroute2's words for IFLA_XDP_ATTACHED.
@@ -48,6 +50,26 @@ def _as_os_error() -> Iterator[None]:
 
 class Unreachable(VnetxError):  # noqa: N818 - the word says it
     """No way leads into a network namespace: it is dying, or only a socket holds it."""
+
+
+def make_netns(name: str) -> None:
+    """Makes a named network namespace, as ip-netns(8) does, with its loopback device up.
+
+    Raises:
+        VnetxError: it cannot be made.
+    """
+    try:
+        named.create(name)
+    except OSError as error:
+        raise from_os(f"making network namespace {name}", error) from error
+    with netns.inside(name), Links() as links:
+        links.set_up("lo")
+
+
+def remove_netns(name: str) -> None:
+    """Takes the name of a namespace away; one that is gone is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        named.remove(name)
 
 
 class Links:
@@ -187,6 +209,10 @@ class Links:
         self._ipr.link("set", index=ifindex, ifalias=alias)
         self._ipr.link("set", index=ifindex, state="up")
 
+    @_as_os_error()
+    def set_up(self, name: str) -> None:
+        self._ipr.link("set", ifname=name, state="up")
+
     @staticmethod
     def let_forward(name: str) -> bool:
         """Has the kernel answer programs of a device that ask where IPv4 packets lead
@@ -233,6 +259,40 @@ class Links:
                         f"address {address}",
                         f"IPv6 is off on {name}",
                         f"sysctl net.ipv6.conf.{str(name).replace('.', '/')}.disable_ipv6=0",
+                    ) from error
+
+    def routes(self, ifindex: int) -> set[tuple[str, str]]:
+        """(network, router) of each of the static routes by a device (``proto static``)."""
+        found = set()
+        for family, everything in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            for route in self._ipr.get_routes(family=family, oif=ifindex, proto=_PROTO_STATIC):
+                mine = route["proto"] == _PROTO_STATIC and route.get("RTA_OIF") == ifindex
+                if mine and route.get("RTA_GATEWAY"):
+                    network = f"{route.get('RTA_DST') or everything}/{route['dst_len']}"
+                    found.add((network, str(route.get("RTA_GATEWAY"))))
+        return found
+
+    @_as_os_error()
+    def set_routes(self, ifindex: int, wanted: Collection[tuple[str, str]]) -> None:
+        """Has a device these static routes, and no others.
+
+        Raises:
+            VnetxError: a router is in none of the device's networks.
+        """
+        now = self.routes(ifindex)
+        for verb, routes in (("del", now - set(wanted)), ("add", set(wanted) - now)):
+            for network, router in sorted(routes):
+                try:
+                    self._ipr.route(
+                        verb, dst=network, gateway=router, oif=ifindex, proto=_PROTO_STATIC
+                    )
+                except NetlinkError as error:
+                    if error.code not in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL):
+                        raise
+                    raise VnetxError(
+                        f"route {network} via {router}",
+                        f"{self.name_of(ifindex)} has no address in the router's network",
+                        "give --ip as well",
                     ) from error
 
     @_as_os_error()

@@ -565,8 +565,8 @@ struct vnetx_undo {
 _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 
 /*
- * An interface in a VLAN, which the switch made: one end of a veth pair whose other
- * end is an access port.  The data plane never reads it.
+ * An interface that the switch made: one end of a veth pair whose other end is a
+ * port.  The data plane never reads it.
  */
 struct vnetx_interface_key {
 	char name[VNETX_IFNAMSIZ];
@@ -576,7 +576,8 @@ _Static_assert(sizeof(struct vnetx_interface_key) == 16, "vnetx_interface_key");
 struct vnetx_interface {
 	/* The port's; 0 while the pair is yet to be made. */
 	__u32 ifindex;
-	__u16 vid;
+	/* Whether the namespace was made for it. */
+	__u16 own_netns;
 	__u8 mac[VNETX_ALEN];
 	/* Where the interface is; empty: in the switch's own. */
 	char netns[VNETX_NETNS_LEN];

@@ -1,0 +1,144 @@
+"""`vnetx link`: interfaces that hang on a switch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vnetx import model
+from vnetx.errors import InvalidValue
+from vnetx_cli import views
+from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
+from vnetx_cli.params import MAC, SWITCH, given, port_settings, with_storm, with_vlans
+
+
+@click.group()
+def link() -> None:
+    """Interfaces that vnetx makes and puts into a switch, for containers and this host."""
+
+
+@link.command("add")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--kind",
+    type=click.Choice(["veth"]),
+    default="veth",
+    show_default=True,
+    help="What it is: one end of a veth pair, whose other end is the port vx-NAME.",
+)
+@click.option(
+    "--switch",
+    type=SWITCH,
+    metavar="NAME",
+    help=f"The switch; {model.DEFAULT_SWITCH} if not given, made when first needed.",
+)
+@click.option(
+    "--to-netns", "netns", metavar="NETNS", help="Put it into this network namespace (or path)."
+)
+@click.option(
+    "--own-netns/--no-own-netns",
+    default=None,
+    help="Make the namespace if it is not there; it goes with its last interface.",
+)
+@click.option(
+    "--ip",
+    "addresses",
+    metavar="ADDR/LEN",
+    multiple=True,
+    help="An IPv4 or IPv6 address of it. Can be repeated.",
+)
+@click.option(
+    "--route",
+    "routes",
+    metavar="NETWORK=ROUTER",
+    multiple=True,
+    help="A network that it leads to, or 'default', and the router's address. Can be repeated.",
+)
+@click.option(
+    "--mac", type=MAC, metavar="MAC", help="Its address; made from its name if not given."
+)
+@click.option("--mtu", type=click.INT, metavar="BYTES", help="Its MTU; 1500 if not given.")
+@click.option("--vlan", type=click.INT, metavar="VID", help="The same as --access VID.")
+@port_settings
+@common_options
+@pass_context
+def add(
+    context: Context,
+    /,
+    name: str,
+    kind: str,  # noqa: ARG001 - there is one
+    switch: str | None,
+    addresses: tuple[str, ...],
+    routes: tuple[str, ...],
+    vlan: int | None,
+    storm: tuple[tuple[str, int], ...],
+    **rest: Any,
+) -> None:
+    """Make an interface and put it into a switch, or change one that is there.
+
+    What is given again is as it is given then; the rest stays.
+    """
+    own = {key: rest.pop(key) for key in ("netns", "own_netns", "mac", "mtu")}
+    own |= {"addresses": addresses or None, "routes": tuple(map(_route, routes)) or None}
+    if vlan is not None:
+        if rest["access"] is not None:
+            raise InvalidValue("--vlan", "is the same as --access")
+        rest["access"] = model.check_vid(vlan)
+    port = with_vlans(given(rest))
+    if storm:
+        port["storm"] = with_storm((0, 0, 0), storm)
+    from vnetx import engine
+
+    print_result(context, engine.link_add(name, given(own), port=port, switch=switch))
+
+
+def _route(text: str) -> tuple[str, str]:
+    network, separator, router = text.partition("=")
+    if not separator:
+        raise InvalidValue(f"route '{text}'", "not a network and a router", "default=192.0.2.1")
+    return model.parse_route(network, router)
+
+
+@link.command("del")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@common_options
+@pass_context
+def delete(context: Context, /, names: tuple[str, ...]) -> None:
+    """Delete interfaces, and the namespaces that were made for them."""
+    from vnetx import engine
+
+    print_result(context, engine.link_del(names))
+
+
+@link.command("show")
+@common_options
+@pass_context
+def show(context: Context, /) -> None:
+    """Show the interfaces by switch."""
+    from vnetx import engine
+
+    found = engine.interfaces()
+    if context.json:
+        shown = [(switch, *each) for switch, own in found.items() for each in own.items()]
+        print_json([views.interface(*each) for each in shown])
+        return
+    from rich.tree import Tree
+
+    from vnetx_cli import table
+
+    console = table.console()
+    for switch, own in found.items():
+        tree = Tree(switch)
+        for name, each in own.items():
+            tree.add(_told(name, each))
+        if own:
+            console.print(tree)
+
+
+def _told(name: str, own: model.Interface) -> str:
+    where = f" in {own.netns}" if own.netns else ""
+    words = [f"{name}{where}", *own.addresses]
+    words += [f"{'default' if n in ('0.0.0.0/0', '::/0') else n} via {r}" for n, r in own.routes]
+    words += [f"VLAN {own.vid}"] if own.vid not in (None, model.DEFAULT_VID) else []
+    return "  ".join(words)

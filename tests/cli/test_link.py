@@ -1,0 +1,197 @@
+"""Interfaces that hang on a switch: made, changed, kept in documents, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.command import Lab, run
+
+pytestmark = pytest.mark.root
+
+MAC = "02:00:5e:00:53:07"
+
+
+def inside(namespace: str, *command: str) -> str:
+    return run("ip", "netns", "exec", namespace, *command).out
+
+
+def device(namespace: str, name: str) -> dict[str, object]:
+    """What ip-address(8) says of a device."""
+    found = json.loads(run("ip", "-n", namespace, "-j", "address", "show", "dev", name).out)
+    return next(each for each in found if each)
+
+
+def pings(namespace: str, address: str, seconds: int = 4) -> bool:
+    command = ("ping", "-n", "-c", "1", "-w", str(seconds), address)
+    return run("ip", "netns", "exec", namespace, *command, status=None).status == 0
+
+
+def namespaces() -> set[str]:
+    return {path.name for path in Path("/run/netns").iterdir()}
+
+
+@pytest.fixture
+def own() -> Iterator[str]:
+    """The name of a namespace that is not there."""
+    name = f"vt{os.getpid()}-own"
+    yield name
+    run("ip", "netns", "delete", name, status=None)
+
+
+@pytest.fixture
+def pair(make_lab: Callable[..., Lab]) -> Lab:
+    """h1 at a switch; h2 is a namespace with nothing of the switch in it."""
+    lab = make_lab(2)
+    lab.vnetx("attach", "p1")
+    return lab
+
+
+def made(lab: Lab, own: str, *more: str) -> None:
+    lab.vnetx(
+        *("link", "add", "web", "--kind", "veth", "--to-netns", own, "--own-netns"),
+        *("--ip", "192.0.2.50/24", *more),
+    )
+
+
+def test_a_container_in_one_command(pair: Lab, own: str) -> None:
+    before = pair.vnetx("export").out, namespaces(), pair.names()
+    made(
+        pair, own, "--route", "default=192.0.2.1", "--mac", MAC, "--mtu", "1400", "--isolated", "on"
+    )
+    assert pings(pair.hosts[0], "192.0.2.50")
+    web = device(own, "web")
+    assert (web["address"], web["mtu"], web["operstate"]) == (MAC, 1400, "UP")
+    assert "UP" in device(own, "lo")["flags"]  # type: ignore[operator]
+    assert "default via 192.0.2.1 dev web proto static" in inside(own, "ip", "route")
+    (shown,) = pair.show("link", "show")
+    assert shown.pop("port")["isolated"] is True
+    assert shown == {
+        "name": "web",
+        "switch": "vnetx0",
+        "kind": "veth",
+        "vlan": 1,
+        "netns": own,
+        "own_netns": True,
+        "mtu": 1400,
+        "mac": MAC,
+        "addresses": ["192.0.2.50/24"],
+        "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}],
+    }
+    assert pair.vnetx("link", "show").out == (
+        f"vnetx0\n└── web in {own}  192.0.2.50/24  default via 192.0.2.1\n"
+    )
+    pair.vnetx("link", "del", "web")
+    assert (pair.vnetx("export").out, namespaces(), pair.names()) == before
+
+
+def test_what_is_not_given_again_stays(pair: Lab, own: str) -> None:
+    made(pair, own, "--route", "198.51.100.0/24=192.0.2.1", "--learn-limit", "7")
+    pair.vnetx("link", "add", "web", "--ip", "192.0.2.51/24", "--mtu", "1300")
+    (shown,) = pair.show("link", "show")
+    assert (shown["addresses"], shown["mtu"]) == (["192.0.2.51/24"], 1300)
+    assert shown["routes"] == [{"to": "198.51.100.0/24", "via": "192.0.2.1"}]
+    assert shown["port"]["learn_limit"] == 7
+    assert pings(pair.hosts[0], "192.0.2.51")
+    assert not pings(pair.hosts[0], "192.0.2.50", 1)
+    pair.vnetx("port", "set", "vx-web", "--learn-limit", "9")
+    assert pair.vnetx("-v", "link", "add", "web").out == ""
+    assert pair.show("link", "show")[0]["port"]["learn_limit"] == 9
+
+
+def test_the_last_interface_takes_its_namespace_along(pair: Lab, own: str) -> None:
+    made(pair, own)
+    pair.vnetx("link", "add", "db", "--to-netns", own, "--own-netns", "--switch", "vnetx0")
+    pair.vnetx("link", "del", "web")
+    assert own in namespaces()
+    pair.vnetx("link", "del", "db")
+    assert own not in namespaces()
+
+
+def test_a_namespace_that_was_there_stays(pair: Lab) -> None:
+    other = pair.hosts[1]
+    pair.vnetx("link", "add", "web", "--to-netns", other, "--ip", "192.0.2.60/24")
+    run("ip", "-n", other, "link", "set", "dev", "eth0", "down")
+    assert pings(pair.hosts[0], "192.0.2.60")
+    pair.vnetx("link", "del", "web")
+    assert other in namespaces()
+    assert "web" not in run("ip", "-n", other, "link", "show").out
+
+
+def test_a_namespace_that_was_deleted(pair: Lab, own: str) -> None:
+    """The next command cleans up."""
+    made(pair, own)
+    run("ip", "netns", "delete", own)
+    pair.vnetx("switch", "set", "vnetx0", "--ageing", "200")
+    assert pair.show("link", "show") == []
+    assert pair.names() == ["p1"]
+    made(pair, own)
+    assert pings(pair.hosts[0], "192.0.2.50")
+
+
+def test_of_the_switch_s_own_namespace_with_a_vlan(pair: Lab) -> None:
+    """`vlan interface` has it too, since it is the same."""
+    pair.vnetx("port", "set", "p1", "--access", "20")
+    pair.vnetx("link", "add", "blue", "--vlan", "20", "--ip", "192.0.2.70/24")
+    assert pings(pair.hosts[0], "192.0.2.70")
+    assert [each["name"] for each in pair.show("vlan", "interface", "show")] == ["blue"]
+    assert pair.vnetx("link", "show").out == "vnetx0\n└── blue  192.0.2.70/24  VLAN 20\n"
+    pair.vnetx("vlan", "interface", "del", "blue")
+    assert pair.show("link", "show") == []
+
+
+def test_the_first_one_makes_the_switch_and_the_last_one_takes_it(lab: Lab) -> None:
+    lab.vnetx("link", "add", "web", "--switch", "br0", "--ip", "192.0.2.80/24")
+    assert [each["name"] for each in lab.show("switch", "show")] == ["br0"]
+    lab.vnetx("link", "del", "web")
+    assert lab.show("switch", "show") == []
+
+
+def test_documents(pair: Lab, own: str, tmp_path: Path) -> None:
+    made(pair, own, "--route", "default=192.0.2.1", "--mac", MAC, "--storm", "broadcast=100")
+    pair.vnetx("link", "add", "blue", "--vlan", "20", "--mtu", "1300")
+    file = tmp_path / "vnetx.yaml"
+    file.write_text(pair.vnetx("export").out)
+    assert "own_netns: true" in file.read_text()
+    assert pair.vnetx("-v", "apply", str(file)).out == ""
+    pair.vnetx("detach", "--all")
+    assert own not in namespaces()
+    assert "make interface web of vnetx0" in pair.vnetx("apply", "--dry-run", str(file)).out
+    assert own not in namespaces()
+    pair.vnetx("apply", str(file))
+    assert pair.vnetx("export").out == file.read_text()
+    assert pings(pair.hosts[0], "192.0.2.50")
+
+
+ERRORS: dict[tuple[str, ...], str] = {
+    ("add", "a/b"): "not a name that an interface can have",
+    ("add", "x", "--to-netns", "nowhere"): "network namespace nowhere",
+    ("add", "x", "--own-netns"): "a namespace of its own: needs a name",
+    ("add", "x", "--route", "default"): "not a network and a router",
+    ("add", "x", "--route", "10.0.0.0/8=2001:db8::1"): "IPv4 and IPv6 are mixed",
+    ("add", "x", "--route", "default=192.0.2.1"): "no address in the router's network",
+    ("add", "x", "--mac", "01:00:5e:00:00:01"): "is a multicast (group) address",
+    ("add", "x", "--mtu", "67"): "mtu 67: not in 68 to 65535",
+    ("add", "x", "--vlan", "4095"): "VLAN 4095",
+    ("add", "x", "--vlan", "5", "--access", "6"): "is the same as --access",
+    ("add", "p1"): "there is an interface of that name",
+    ("add", "web", "--switch", "other"): "it hangs on switch vnetx0 already",
+    ("add", "x", "--kind", "tunnel"): "'tunnel' is not 'veth'",
+    ("del", "x"): "there is none of this name that a switch made",
+}
+
+
+def test_errors_change_nothing(pair: Lab, own: str) -> None:
+    made(pair, own)
+    pair.vnetx("switch", "add", "other")
+    before = pair.vnetx("export").out, namespaces(), run("ip", "-n", pair.name, "-o", "link").out
+    for command, words in ERRORS.items():
+        done = pair.vnetx("link", *command, status=None)
+        assert done.status in (1, 2), command
+        assert words in done.err, command
+    after = pair.vnetx("export").out, namespaces(), run("ip", "-n", pair.name, "-o", "link").out
+    assert after == before
