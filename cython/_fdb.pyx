@@ -591,6 +591,9 @@ cdef class Addresses:
         self.marked_count += 1
         return True
 
+    cdef inline bint has(self, uint64_t number) noexcept nogil:
+        return self.slots[self.slot(number)] != 0
+
     cdef inline bint marked(self, uint64_t number) noexcept nogil:
         return self.marks[self.slot(number)] != 0
 
@@ -1097,6 +1100,12 @@ cdef class Table:
             self.account(key, entry, 1)
         return result
 
+    cdef inline void put_back(self, const vnetx_fdb_key *key,
+                              vnetx_fdb_entry *entry) noexcept nogil:
+        """An entry that was there before, whatever is there now."""
+        if sys_map_element(BPF_MAP_UPDATE_ELEM, self.fd, key, entry, BPF_ANY) == 0:
+            self.account(key, entry, 1)
+
     cdef inline int take(self, const vnetx_fdb_key *key, vnetx_fdb_entry *out) noexcept nogil:
         cdef int result = sys_map_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, self.fd, key, out, 0)
         if result == 0:
@@ -1253,13 +1262,15 @@ cdef class Table:
 
     # ------------------------------------------------------------ loading
 
-    def load(self, source, Names names, int64_t ageing_ns):
-        """Load entries from a text; those of addresses that have one are replaced.
+    def load(self, source, Names names, int64_t ageing_ns, Filter instead_of=None):
+        """Load entries from a text; those of addresses that have one are replaced in place: no
+        frame finds an address unknown that is known before and after.
 
         Args:
             source: bytes or a memory map.
             names: of ports and VLANs.
             ageing_ns: learned entries that are older are left out.
+            instead_of: entries that match and are none of the text's are deleted afterwards.
 
         Returns:
             (entries loaded, entries left out, whether the data plane learned meanwhile).
@@ -1287,6 +1298,8 @@ cdef class Table:
             addresses = self.check(reader, records)
             loader = Loader(self, records, addresses)
             loader.run()
+            if instead_of is not None:
+                loader.delete_others(instead_of)
             return records.count, records.left_out, loader.disturbed()
         finally:
             PyBuffer_Release(&view)
@@ -1493,7 +1506,7 @@ cdef class Loader:
         cdef vnetx_fdb_entry *entries = self.records.entries + self.loaded
         cdef uint32_t i, count = <uint32_t>min(<size_t>BATCH, self.records.count - self.loaded)
         cdef int result
-        if self.addresses.marked_count and self.take_replaced(keys, count) < 0:
+        if self.addresses.marked_count and self.note_replaced(keys, count) < 0:
             return -1
         result = sys_map_batch(BPF_MAP_UPDATE_BATCH, self.table.fd, NULL, NULL, keys, entries,
                                &count, 0)
@@ -1507,8 +1520,9 @@ cdef class Loader:
         if not entry.flags & FIXED:
             self.expected[entry.port] += delta
 
-    cdef int take_replaced(self, const vnetx_fdb_key *keys, uint32_t count) noexcept nogil:
-        """Takes out what the batch replaces: a batch update tells nothing of the old values."""
+    cdef int note_replaced(self, const vnetx_fdb_key *keys, uint32_t count) noexcept nogil:
+        """Notes what the batch replaces: a batch update tells nothing of the old values. What the
+        data plane changes of it meanwhile makes counters wrong, which `disturbed` sees."""
         cdef uint32_t i
         cdef size_t room
         cdef Pair *pair
@@ -1525,7 +1539,8 @@ cdef class Loader:
                 self.replaced_room = room
             pair = &self.replaced[self.replaced_count]
             pair.key = keys[i]
-            if self.table.take(&pair.key, &pair.entry) == 0:
+            if sys_map_element(BPF_MAP_LOOKUP_ELEM, self.table.fd, &pair.key, &pair.entry, 0) == 0:
+                self.table.account(&pair.key, &pair.entry, -1)
                 self.expect(&pair.entry, -1)
                 self.replaced_count += 1
             elif errno != ENOENT:
@@ -1538,7 +1553,22 @@ cdef class Loader:
         for i in range(self.loaded):
             self.table.take(&self.records.keys[i], &gone)
         for i in range(self.replaced_count):
-            self.table.put_new(&self.replaced[i].key, &self.replaced[i].entry)
+            self.table.put_back(&self.replaced[i].key, &self.replaced[i].entry)
+
+    cdef int delete_others(self, Filter which) except -1:
+        """Deletes entries that match and were not loaded."""
+        cdef Scan scan = Scan(self.table.fd)
+        cdef vnetx_fdb_entry entry
+        cdef uint32_t i
+        which.now = coarse_now()
+        with nogil:
+            while scan.step():
+                for i in range(scan.count):
+                    if not self.addresses.has(number_of(&scan.keys[i])) and \
+                            which.matches(&scan.keys[i], &scan.entries[i]) and \
+                            self.table.take_matching(which, &scan.keys[i], &entry):
+                        self.expect(&entry, -1)
+        return 0
 
     cdef bint disturbed(self) noexcept nogil:
         """Whether counters of learned entries moved by more than the load moved them."""

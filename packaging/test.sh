@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 # Two for each processor of a small machine: tests wait a good deal.
 workers=4
 case ${1:-} in
-all) parallel="not serial and not vm" alone="serial or vm" ;;
+all) parallel="not serial" alone="serial" ;;
 fast) parallel="not serial and not vm and not slow" alone="serial and not vm and not slow" ;;
 vm) workers=2 parallel="not serial and not novm" alone="serial and not novm" ;;
 *)

@@ -252,9 +252,16 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
             *(Target("≥", 1.0, other) for other in _KERNELS_OWN),
         ),
     },
-    "vxlan-rr-tcp": {"vnetx-vxlan": (Target("≤", 0.80, "bridge-vxlan"),)},
-    "vxlan-stream-tcp": {"vnetx-vxlan": (Target("≥", 1.0, "bridge-vxlan"),)},
-    "vxlan-pps-60": {"vnetx-vxlan-xdp": (Target("≥", 2.5, "bridge-vxlan"),)},
+    "vxlan-rr-tcp": {
+        "vnetx-vxlan": (Target("≤", 0.80, "bridge-vxlan"), Target("≤", 1.0, "ovs-vxlan")),
+    },
+    "vxlan-stream-tcp": {
+        "vnetx-vxlan": (Target("≥", 1.0, "bridge-vxlan"), Target("≥", 1.0, "ovs-vxlan")),
+    },
+    "vxlan-pps-60": {
+        "vnetx-vxlan": (Target("≥", 1.0, "ovs-vxlan"),),
+        "vnetx-vxlan-xdp": (Target("≥", 2.5, "bridge-vxlan"),),
+    },
     "scale-fdb": _flat("tc hot", "10", "1,000,000") | _flat("xdp hot", "10", "1,000,000"),
     "scale-ports": _flat("tc hot", "2", "1,000") | _flat("xdp hot", "2", "1,000"),
     "scale-vlans": _flat("tc anew", "1", "4,094") | _flat("xdp anew", "1", "4,094"),

@@ -12,14 +12,30 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vnetx_perf import requirements
 from vnetx_perf.namespaces import NICE, Namespace, private_directory
+from vnetx_perf.requirements import Tool
 
 _READY_S = 10
 _POLL_S = 0.005
 _LOG_LINES = 5
+
+
+_COMMANDS = ("ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-appctl")
+#: What a subject of it needs.
+TOOLS = (
+    Tool("genl", "iproute2"),
+    Tool("setpriv", "util-linux"),
+    *(Tool(command, "openvswitch-switch", "Open vSwitch") for command in _COMMANDS),
+)
+
+
+def lacks_datapath() -> str:
+    """Why there is no datapath in this kernel; "" if there is."""
+    return requirements.lacks_netlink_family("ovs_datapath", "Open vSwitch datapath", "openvswitch")
 
 
 class Daemons:
@@ -58,6 +74,35 @@ class Daemons:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     # ------------------------------------------------------------ commands
+
+    def make_bridge(self, ports: Sequence[str], datapath: str, *more: str) -> None:
+        """Makes ``br0``, a learning switch whose only flow is NORMAL.
+
+        Args:
+            datapath: ``system`` or ``netdev``.
+            more: further words of ovs-vsctl(8), after ``--``.
+
+        Raises:
+            RuntimeError: ovs-vswitchd could not do it, which ovs-vsctl does not say.
+        """
+        self.vsctl(
+            *("add-br", "br0", "--", "set", "bridge", "br0"),
+            *(f"datapath_type={datapath}", "fail_mode=standalone"),
+            *(word for port in ports for word in ("--", "add-port", "br0", port)),
+            *(("--", *more) if more else ()),
+        )
+        failed = self.vsctl("--bare", "--columns=name,error", "find", "Interface", "error!=[]")
+        if failed:
+            raise RuntimeError(f"Open vSwitch: {' '.join(failed.split())}")
+
+    def state(self) -> dict[str, str]:
+        """What there is, and not what was asked for."""
+        return {
+            "version": self.appctl("version").splitlines()[0].rpartition(" ")[2],
+            # as in "system@ovs-system: hit:0 missed:0"
+            "datapath": self.appctl("dpif/show").partition("@")[0],
+            "settings": self.vsctl("get", "Open_vSwitch", ".", "other_config"),
+        }
 
     def vsctl(self, *arguments: str) -> str:
         """Runs ovs-vsctl(8), which waits until ovs-vswitchd has done it; returns its output."""

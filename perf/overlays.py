@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from vnetx_perf import attached, bridges
+from vnetx_perf import attached, bridges, openvswitch
 from vnetx_perf.namespaces import Namespace
+from vnetx_perf.openvswitch import Daemons
 from vnetx_perf.topology import Subject
 from vnetx_perf.trunks import TRUNK, BridgePair, Trunk, VnetxPair, VnetxPairXdp
 
@@ -78,6 +79,41 @@ class BridgeVxlan6(Over6, BridgeVxlan):
     title = "two kernel bridges, vxlan devices between, over IPv6"
 
 
+class OvsVxlan(Underlay):
+    """Two bridges of Open vSwitch, the kernel's datapath, each with a tunnel as a port."""
+
+    kind = "ovs-vxlan"
+    title = "two bridges of Open vSwitch, kernel datapath, a tunnel between"
+    tools = (*Underlay.tools, *openvswitch.TOOLS)
+
+    def __init__(self, hosts: int = 2, mtu: int = 1500) -> None:
+        super().__init__(hosts, mtu)
+        self._daemons: list[Daemons] = []
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or openvswitch.lacks_datapath()
+
+    def attach(self) -> None:
+        for switch, port in self.switches():
+            _, other = self.ends(switch)
+            daemons = Daemons(switch)
+            self._daemons.append(daemons)
+            tunnel = ("type=vxlan", f"options:remote_ip={other}", f"options:key={VNI}")
+            daemons.make_bridge([port, "tunnel"], "system", "set", "interface", "tunnel", *tunnel)
+
+    def detach(self) -> None:
+        while self._daemons:
+            self._daemons.pop().stop()
+
+    def pin(self, core: int) -> None:
+        for daemons in self._daemons:
+            daemons.pin(core)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"ovs": [daemons.state() for daemons in self._daemons]}
+
+
 class VnetxVxlan(Underlay, VnetxPair):
     """Two switches of vnetx, TC, with a VNI."""
 
@@ -123,7 +159,7 @@ class VnetxVxlanLarge(VnetxVxlan):
 
 
 KINDS: tuple[type[Subject], ...] = (
-    *(BridgeVxlan, VnetxVxlan, VnetxVxlanXdp),
+    *(BridgeVxlan, OvsVxlan, VnetxVxlan, VnetxVxlanXdp),
     *(BridgeVxlan6, VnetxVxlan6, VnetxVxlanLarge),
 )
 #: The same switches without an overlay, by what has one: the difference is what it costs.
@@ -135,7 +171,7 @@ PLAIN = {
     VnetxVxlanXdp.kind: VnetxPairXdp.kind,
 }
 #: What ratios are of, unless others are asked for.
-AGAINST = (BridgeVxlan.kind,)
+AGAINST = (BridgeVxlan.kind, OvsVxlan.kind)
 
 
 def added_ns(rates: Sequence[float], plain: Sequence[float]) -> list[float]:

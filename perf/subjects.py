@@ -17,6 +17,7 @@ from vnetx_perf import (
     bridges,
     hooks,
     namespaces,
+    openvswitch,
     overlays,
     programs,
     requirements,
@@ -24,7 +25,6 @@ from vnetx_perf import (
 )
 from vnetx_perf.namespaces import Namespace
 from vnetx_perf.openvswitch import Daemons
-from vnetx_perf.requirements import Tool
 from vnetx_perf.topology import Subject
 
 #: Of the device that macvlan and ipvlan devices are on.
@@ -192,18 +192,10 @@ class IpvlanL3(_Ipvlan):
 # ---------------------------------------------------------------- Open vSwitch
 
 
-_OVS_COMMANDS = ("ovs-vswitchd", "ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-appctl")
-
-
 class _OpenVswitch(Subject):
     """Open vSwitch as it comes, a learning switch: one bridge whose only flow is NORMAL."""
 
-    tools = (
-        *Subject.tools,
-        Tool("genl", "iproute2"),
-        Tool("setpriv", "util-linux"),
-        *(Tool(command, "openvswitch-switch", "Open vSwitch") for command in _OVS_COMMANDS),
-    )
+    tools = (*Subject.tools, *openvswitch.TOOLS)
     datapath: ClassVar[str]
     #: Of the database's Open_vSwitch.other_config.
     settings: ClassVar[dict[str, str]] = {}
@@ -218,21 +210,7 @@ class _OpenVswitch(Subject):
     def attach(self) -> None:
         assert self.switch is not None
         self._daemons = Daemons(self.switch, self.settings)
-        self._daemons.vsctl(
-            "add-br", "br0", "--", "set", "bridge", "br0",
-            f"datapath_type={self.datapath}", "fail_mode=standalone",
-            *(word for port in self.ports for word in ("--", "add-port", "br0", port)),
-        )  # fmt: skip
-        self._check()
-
-    def _check(self) -> None:
-        """ovs-vsctl succeeds also where ovs-vswitchd could not do what the database says."""
-        assert self._daemons is not None
-        failed = self._daemons.vsctl(
-            "--bare", "--columns=name,error", "find", "Interface", "error!=[]"
-        )
-        if failed:
-            raise RuntimeError(f"Open vSwitch: {' '.join(failed.split())}")
+        self._daemons.make_bridge(self.ports, self.datapath)
 
     def detach(self) -> None:
         if self._daemons is not None:
@@ -244,16 +222,8 @@ class _OpenVswitch(Subject):
         self._daemons.pin(core)
 
     def extra_state(self) -> dict[str, Any]:
-        daemons = self._daemons
-        assert daemons is not None
-        return {
-            "ovs": {
-                "version": daemons.appctl("version").splitlines()[0].rpartition(" ")[2],
-                # As in "system@ovs-system: hit:0 missed:0", what there is and not what was asked.
-                "datapath": daemons.appctl("dpif/show").partition("@")[0],
-                "settings": daemons.vsctl("get", "Open_vSwitch", ".", "other_config"),
-            }
-        }
+        assert self._daemons is not None
+        return {"ovs": self._daemons.state()}
 
 
 class Ovs(_OpenVswitch):
@@ -265,9 +235,7 @@ class Ovs(_OpenVswitch):
 
     @classmethod
     def missing(cls) -> str:
-        return super().missing() or requirements.lacks_netlink_family(
-            "ovs_datapath", "Open vSwitch datapath", "openvswitch"
-        )
+        return super().missing() or openvswitch.lacks_datapath()
 
 
 class OvsUser(_OpenVswitch):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vnetx import model
-from vnetx.errors import VnetxError
+from vnetx.errors import InvalidValue, VnetxError
 from vnetx_cli.context import Context, common_options, note, pass_context, print_json
 from vnetx_cli.params import INTERFACE, MAC, SWITCH
 
@@ -403,22 +403,43 @@ def save(context: Context, /, file: str, switch: str | None) -> None:
 
 @fdb.command()
 @click.argument("file", type=click.Path(allow_dash=True))
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Delete what FILE does not have afterwards: all entries, or those of --vlan or --vni.",
+)
+@click.option("--vlan", type=click.IntRange(1, 4094), metavar="VID", help="With --replace.")
+@click.option("--vni", type=click.INT, metavar="VNI", help="With --replace: behind its VTEPs.")
 @_SWITCH
 @common_options
 @pass_context
-def load(context: Context, /, file: str, switch: str | None) -> None:
+def load(
+    context: Context,
+    /,
+    file: str,
+    replace: bool,
+    vlan: int | None,
+    vni: int | None,
+    switch: str | None,
+) -> None:
     """Make the entries of FILE ('-' is standard input); see 'save' for its lines.
 
-    Existing entries of the same addresses are replaced. With a wrong line nothing is loaded.
+    Existing entries of the same addresses are replaced, so that no frame in flight finds an
+    address unknown that is in the table before and after. With a wrong line nothing is loaded.
     """
     from vnetx.datapath.fdb import Fdb
 
+    if not replace and (vlan, vni) != (None, None):
+        raise InvalidValue("--vlan and --vni", "say what --replace deletes")
+    _check_vni(vni)
     with _switch(switch) as maps:
         table = Fdb(maps)
+        others = _query(table, table.names(), None, vlan, None, (), vni) if replace else None
         if file == "-":
-            loaded, aged = table.load(sys.stdin.buffer.read(), label="standard input")
+            text = sys.stdin.buffer.read()
+            loaded, aged = table.load(text, label="standard input", instead_of=others)
         else:
-            loaded, aged = table.load(file)
+            loaded, aged = table.load(file, instead_of=others)
     if aged:
         note(f"{aged} learned entries are older than the switch's ageing time: left out")
     _tell(context, loaded=loaded, aged=aged)

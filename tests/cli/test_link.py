@@ -59,7 +59,7 @@ def made(lab: Lab, own: str, *more: str) -> None:
 
 
 def test_a_container_in_one_command(pair: Lab, own: str) -> None:
-    before = pair.vnetx("export").out, namespaces(), pair.names()
+    before = pair.vnetx("export").out, own in namespaces(), pair.names()
     made(
         pair, own, "--route", "default=192.0.2.1", "--mac", MAC, "--mtu", "1400", "--isolated", "on"
     )
@@ -86,7 +86,7 @@ def test_a_container_in_one_command(pair: Lab, own: str) -> None:
         f"vnetx0\n└── web in {own}  192.0.2.50/24  default via 192.0.2.1\n"
     )
     pair.vnetx("link", "del", "web")
-    assert (pair.vnetx("export").out, namespaces(), pair.names()) == before
+    assert (pair.vnetx("export").out, own in namespaces(), pair.names()) == before
 
 
 def test_what_is_not_given_again_stays(pair: Lab, own: str) -> None:
@@ -188,10 +188,9 @@ ERRORS: dict[tuple[str, ...], str] = {
 def test_errors_change_nothing(pair: Lab, own: str) -> None:
     made(pair, own)
     pair.vnetx("switch", "add", "other")
-    before = pair.vnetx("export").out, namespaces(), run("ip", "-n", pair.name, "-o", "link").out
+    before = pair.vnetx("export").out, run("ip", "-n", pair.name, "-o", "link").out
     for command, words in ERRORS.items():
         done = pair.vnetx("link", *command, status=None)
         assert done.status in (1, 2), command
         assert words in done.err, command
-    after = pair.vnetx("export").out, namespaces(), run("ip", "-n", pair.name, "-o", "link").out
-    assert after == before
+    assert (pair.vnetx("export").out, run("ip", "-n", pair.name, "-o", "link").out) == before

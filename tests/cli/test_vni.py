@@ -123,6 +123,12 @@ def test_static_entries_behind_a_vtep(near: Lab, tmp_path: Path) -> None:
     assert behind(near, vtep=FAR) == []
     near.vnetx("fdb", "load", str(saved))
     assert behind(near, vni=7, vtep=FAR, vlan=10, state="sticky") == [MAC]
+    other = "02:00:5e:00:00:99"
+    near.vnetx("fdb", "add", other, "--vni", "7", "--vtep", FAR)
+    near.vnetx("fdb", "load", str(saved), "--replace", "--vni", "7")
+    assert behind(near, vtep=FAR) == [MAC]
+    error = near.vnetx("fdb", "load", str(saved), "--vni", "7", status=2).err
+    assert "say what --replace deletes" in error
     near.vnetx("fdb", "del", MAC, "--vtep", FAR, "--vlan", "10")
     assert behind(near, vtep=FAR) == []
 

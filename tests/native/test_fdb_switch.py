@@ -202,6 +202,58 @@ def test_counters_stay_exact_while_stations_speak(plane: Dataplane, fdb: Fdb) ->
     check_counters(plane, fdb)
 
 
+def test_no_address_is_unknown_while_a_table_is_replaced(plane: Dataplane, fdb: Fdb) -> None:
+    """One that stands in the old table and in the new one: its frames are never flooded."""
+    tables = [
+        "".join(
+            f"{mac(n).hex(':')} port p{1 if n == 1 else way} static\n"
+            for n in (1, *range(2 * way, 500, 3))
+        ).encode()
+        for way in (1, 2)
+    ]
+    fdb.load(tables[0])
+    learn(plane, 1000, 2)
+    before = plane.maps.port_stats(2)["flooded"]
+    stop, sent = threading.Event(), [0]
+
+    def speak() -> None:
+        with plane.near.entered():
+            while not stop.is_set():
+                plane.run("tc_ingress", plane.ifindex[2], frame(mac(1), mac(1000)))
+                sent[0] += 1
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        for turn in range(40):
+            fdb.load(tables[turn % 2], instead_of=Query(states=("static",)))
+            static = {entry.mac for entry in fdb.entries(Query(states=("static",)))}
+            wanted = {line.split()[0] for line in tables[turn % 2].decode().splitlines()}
+            assert {address.hex(":") for address in static} == wanted
+    finally:
+        stop.set()
+        thread.join()
+    assert sent[0] > 100
+    assert plane.maps.port_stats(2)["flooded"] == before
+    fdb.table.recount()
+    check_counters(plane, fdb)
+
+
+def test_only_what_matches_gives_way(plane: Dataplane, fdb: Fdb) -> None:
+    learn(plane, 1, 1)
+    fdb.add(mac(2), 1)
+    fdb.add(mac(3), 2)
+    text = f"{mac(4).hex(':')} port p1 static\n".encode()
+    fdb.load(text, instead_of=Query(ports=(1,), states=("static",)))
+    assert {entry.mac: entry.port for entry in fdb.entries()} == {mac(1): 1, mac(3): 2, mac(4): 1}
+    with pytest.raises(VnetxError, match="line 1"):
+        fdb.load(b"nonsense\n", instead_of=Query())
+    assert {entry.mac for entry in fdb.entries()} == {mac(1), mac(3), mac(4)}
+    fdb.load(text, instead_of=Query())
+    assert {entry.mac for entry in fdb.entries()} == {mac(4)}
+    check_counters(plane, fdb)
+
+
 # ------------------------------------------------------------ files
 
 

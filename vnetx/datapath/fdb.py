@@ -19,7 +19,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -472,9 +472,14 @@ class Fdb:
             raise from_os(f"writing {path}", error) from error
 
     def load(
-        self, source: str | bytes, names: PortNames | None = None, label: str | None = None
+        self,
+        source: str | bytes,
+        names: PortNames | None = None,
+        label: str | None = None,
+        instead_of: Query | None = None,
     ) -> tuple[int, int]:
-        """Makes the entries of a file; existing entries of the same addresses are replaced.
+        """Makes the entries of a file; existing entries of the same addresses are replaced, in
+        place: frames in flight find the one or the other.
 
         A line is ``MAC port NAME [host] [vlan VID] static|sticky|learned [age SECONDS]``;
         ``host`` is the host side of a device. Comments begin with ``#``.
@@ -482,6 +487,8 @@ class Fdb:
         Args:
             source: path of a file, or the text itself.
             label: what errors call the source.
+            instead_of: entries that match and are not in the file are deleted afterwards, but never
+                those of the host.
 
         Returns:
             How many entries were made, and how many were left out as they have aged.
@@ -497,7 +504,7 @@ class Fdb:
             self.table.recount()
             try:
                 with self._changing():
-                    loaded, aged, disturbed = self._load(text, meanings)
+                    loaded, aged, disturbed = self._load(text, meanings, instead_of)
             except _fdb.BadLine as error:
                 raise VnetxError(what, str(error), "nothing was loaded") from error
             except _fdb.TooMany as error:
@@ -514,13 +521,19 @@ class Fdb:
                 self.table.recount()
         return loaded, aged
 
-    def _load(self, text: bytes | mmap.mmap, meanings: _fdb.Names) -> tuple[int, int, bool]:
+    def _load(
+        self, text: bytes | mmap.mmap, meanings: _fdb.Names, instead_of: Query | None
+    ) -> tuple[int, int, bool]:
+        others = None
+        if instead_of is not None:
+            states = set(CHANGEABLE if instead_of.states is None else instead_of.states)
+            others = replace(instead_of, states=states).filter(_fdb.ANY_AGE)
         try:
-            return self.table.load(text, meanings, self.ageing_ns())
+            return self.table.load(text, meanings, self.ageing_ns(), others)
         except _fdb.TooMany:
             if not self.sweep():
                 raise
-            return self.table.load(text, meanings, self.ageing_ns())
+            return self.table.load(text, meanings, self.ageing_ns(), others)
 
 
 @contextlib.contextmanager
