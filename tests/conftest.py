@@ -21,9 +21,7 @@ hypothesis.settings.load_profile("vnetx")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # the virtual machine takes long; what forks does so while the process is small
-    items.sort(
-        key=lambda item: [item.get_closest_marker(name) is None for name in ("vm", "forks")]
-    )
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("vm", "forks")])
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root: namespaces and bpf(2)")

@@ -1,7 +1,8 @@
 """The command, from a process that has imported it already: each call is a fork of that one.
 
-To start Python and to import pyroute2 takes an emulated processor 5 s, and a test calls the command
-several times. What a call then does is the same: its own process, arguments, standard streams.
+To start Python and to import pyroute2 takes a quarter of a second, an emulated processor 5 s, and a
+test calls the command several times. What a call then does is the same: its own process, arguments,
+standard streams. tests/cli calls the real one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 _MODULES = (
     *("vnetx.config", "vnetx.doctor", "vnetx.engine", "vnetx.state"),
     *("vnetx_cli.configuration", "vnetx_cli.fdb", "vnetx_cli.main", "vnetx_cli.ports"),
-    *("vnetx_cli.stats", "vnetx_cli.switch", "vnetx_cli.version", "vnetx_cli.vlan"),
+    *("vnetx_cli.link", "vnetx_cli.stats", "vnetx_cli.switch", "vnetx_cli.version"),
+    *("vnetx_cli.vlan", "vnetx_cli.vni"),
 )
 
 

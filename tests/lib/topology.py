@@ -151,10 +151,7 @@ def _preloaded() -> Preloaded:
 
 def run_vnetx(*words: str) -> subprocess.CompletedProcess[str]:
     """The command, however it ends."""
-    command = [str(VNETX), *words]
-    if EMULATED:
-        return _preloaded().run(command)
-    return subprocess.run(command, text=True, capture_output=True, check=False)
+    return _preloaded().run([str(VNETX), *words])
 
 
 @dataclass
