@@ -11,7 +11,7 @@ import click
 
 from vnetx import model, vlan_rule
 from vnetx.errors import InvalidValue
-from vnetx_cli import views
+from vnetx_cli import link, views
 from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
 from vnetx_cli.params import INTERFACE, MATCHES, SWITCH, VID, VIDS
 
@@ -290,15 +290,7 @@ def interface_add(
     print_result(context, engine.vlan_interface_add(wanted, mtu=mtu, **which))
 
 
-@interface.command("del")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@common_options
-@pass_context
-def interface_delete(context: Context, /, names: tuple[str, ...]) -> None:
-    """Delete interfaces."""
-    from vnetx import engine
-
-    print_result(context, engine.link_del(names))
+interface.add_command(link.delete, "del")
 
 
 @interface.command("show")
