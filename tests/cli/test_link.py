@@ -114,7 +114,11 @@ def test_the_last_interface_takes_its_namespace_along(pair: Lab, own: str) -> No
 
 def test_a_namespace_that_was_there_stays(pair: Lab) -> None:
     other = pair.hosts[1]
-    pair.vnetx("link", "add", "web", "--to-netns", other, "--ip", "192.0.2.60/24")
+    command = ("link", "add", "web", "--to-netns", other, "--ip", "192.0.2.60/24")
+    error = pair.vnetx(*command, "--own-netns", status=1).err
+    assert "it is there already, and would be deleted with the interface" in error
+    assert pair.show("link", "show") == []
+    pair.vnetx(*command)
     run("ip", "-n", other, "link", "set", "dev", "eth0", "down")
     assert pings(pair.hosts[0], "192.0.2.60")
     pair.vnetx("link", "del", "web")

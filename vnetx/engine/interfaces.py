@@ -101,9 +101,8 @@ def _make_pair(session: Session, switch: str, name: str, wanted: Interface) -> N
     maps, told = session.maps(switch), alias(switch, name)
     mac = _mac(switch, name, wanted)
     record = {"mac": mac, "netns": wanted.netns or "", "own_netns": wanted.own_netns}
-    if wanted.own_netns and wanted.netns not in netns.names():
-        maps.set_interface(name, ifindex=0, **record)
-        make_netns(str(wanted.netns))
+    if wanted.own_netns:
+        _own_netns(session, switch, name, record)
     with _there(session, wanted.netns) as there:
         if there.get(name) is not None:
             raise VnetxError(
@@ -126,6 +125,24 @@ def _make_pair(session: Session, switch: str, name: str, wanted: Interface) -> N
         inner = _inner(there, name, mac)
         if inner:
             there.raise_up(inner.ifindex, told)
+
+
+def _own_netns(session: Session, switch: str, name: str, record: dict[str, Any]) -> None:
+    """Makes the namespace of an interface, unless another one's is the same.
+
+    Raises:
+        VnetxError: it is somebody else's, and would go with the interface.
+    """
+    where = record["netns"]
+    if where not in netns.names():
+        session.maps(switch).set_interface(name, ifindex=0, **record)
+        make_netns(where)
+    elif not any(other["own_netns"] for other in _neighbours(session, switch, name, where)):
+        raise VnetxError(
+            f"network namespace {where}",
+            "it is there already, and would be deleted with the interface",
+            "leave --own-netns out",
+        )
 
 
 def _inner(links: Links, name: str, mac: bytes) -> Link | None:
@@ -193,19 +210,19 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
             if inner:
                 there.delete(inner.ifindex)
     session.forget_links()
-    if record["own_netns"] and not _shares_netns(session, switch, name, record["netns"]):
+    if record["own_netns"] and not _neighbours(session, switch, name, record["netns"]):
         remove_netns(record["netns"])
     maps.delete_interface(name)
 
 
-def _shares_netns(session: Session, switch: str, name: str, where: str) -> bool:
-    """Whether another interface is in the namespace of this one."""
-    return any(
-        record["netns"] == where
+def _neighbours(session: Session, switch: str, name: str, where: str) -> list[dict[str, Any]]:
+    """The other interfaces in the namespace of this one."""
+    return [
+        record
         for other in session.names()
         for each, record in session.maps(other).interfaces().items()
-        if (other, each) != (switch, name)
-    )
+        if record["netns"] == where and (other, each) != (switch, name)
+    ]
 
 
 def collect_interfaces(session: Session, switch: str) -> None:
