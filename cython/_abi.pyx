@@ -127,6 +127,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_VNI_GBP
         VNETX_VNI_NEIGH_SUPPRESS
         VNETX_VNI_IGNORE_RESERVED
+        VNETX_VNI_UDP6_ZERO_CHECKSUM
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -230,7 +231,8 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
              "neigh_suppress": VNETX_VNI_NEIGH_SUPPRESS,
-             "ignore_reserved": VNETX_VNI_IGNORE_RESERVED}
+             "ignore_reserved": VNETX_VNI_IGNORE_RESERVED,
+             "udp6_zero_checksum": VNETX_VNI_UDP6_ZERO_CHECKSUM}
 
 NEIGHBOUR_FLAGS = {"router": VNETX_NEIGHBOUR_ROUTER}
 

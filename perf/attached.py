@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vnetx import doctor, engine, state
@@ -14,6 +15,9 @@ from vnetx_perf.namespaces import Namespace, run_in
 
 #: Devices, and what their ports' :class:`vnetx.model.PortSettings` are to have beside the hook.
 Ports = tuple[Sequence[str], Mapping[str, Any]]
+#: The switch of :func:`make_large`, and the VLANs that one has for VNIs.
+LARGE = "large"
+VLANS = 4094
 
 
 def attach(namespace: Namespace, hook: str, *ports: Ports) -> None:
@@ -45,23 +49,36 @@ def make_large(
     vnis: int,
     addresses: int,
 ) -> None:
-    """A switch of `vnis` VNIs, of which `vni` is that of the port and has so many static entries
-    behind the remote."""
+    """A switch of as many VNIs as it has VLANs, others beside it with the rest of so many; `vni` is
+    that of the port, and has so many static entries behind the remote."""
     run_in(namespace, _make_large, port, vni, local, remote, vnis, addresses)
 
 
 def _make_large(port: str, vni: int, local: str, remote: str, vnis: int, addresses: int) -> None:
-    others = {1 << 20 | vid: Vni(local, vid, (remote,)) for vid in range(2, vnis + 1)}
-    switch = Switch(
-        SwitchSettings(fdb_size=2 * addresses, vlan_aware=True),
-        {port: PortSettings(hook="tc", vlans=Vlans.access(1))},
-        vnis={vni: Vni(local, 1, (remote,)), **others},
-    )
-    engine.apply(Document({"large": switch}))
+    engine.apply(Document(_large(port, vni, Vni(local, 1, (remote,)), vnis, addresses)))
     macs = ((0x0276 << 32 | n).to_bytes(6).hex(":") for n in range(addresses))
     lines = (f"{mac} port {remote} vlan 1 static\n" for mac in macs)
-    with SwitchMaps.open("large") as maps:
+    with SwitchMaps.open(LARGE) as maps:
         Fdb(maps).load("".join(lines).encode())
+
+
+def _large(port: str, vni: int, own: Vni, vnis: int, addresses: int) -> dict[str, Switch]:
+    """The switch, and beside it others with the VNIs for which it has no VLANs left."""
+    others = [1 << 20 | each for each in range(vnis - 1)]
+    first, others = others[: VLANS - 1], others[VLANS - 1 :]
+    ports = {port: PortSettings(hook="tc", vlans=Vlans.access(own.vid))}
+    settings = SwitchSettings(fdb_size=2 * addresses, vlan_aware=True)
+    switches = {LARGE: Switch(settings, ports, vnis={vni: own, **_in_vlans(own, first, 2)})}
+    for start in range(0, len(others), VLANS):
+        settings = SwitchSettings(vlan_aware=True, host_port=False)
+        part = _in_vlans(own, others[start : start + VLANS], 1)
+        switches[f"{LARGE}-{len(switches)}"] = Switch(settings, {}, vnis=part)
+    return switches
+
+
+def _in_vlans(own: Vni, vnis: Sequence[int], vid: int) -> dict[int, Vni]:
+    """So many VNIs as `own` is one, in the VLANs from `vid` on."""
+    return {vni: replace(own, vid=n) for n, vni in enumerate(vnis, vid)}
 
 
 def remove_large(namespace: Namespace) -> None:
@@ -70,7 +87,8 @@ def remove_large(namespace: Namespace) -> None:
 
 
 def _remove_large() -> None:
-    engine.switch_del("large", force=True)
+    for name in state.all_vnis():
+        engine.switch_del(name, force=True)
 
 
 def detach(namespace: Namespace) -> None:

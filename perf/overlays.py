@@ -7,7 +7,8 @@ has addresses, and an MTU that is so much larger that hosts' packets are the sam
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from vnetx_perf import attached, bridges, openvswitch
@@ -51,12 +52,14 @@ class BridgeVxlan(Underlay, BridgePair):
     title = "two kernel bridges, vxlan devices between"
     devices = ("veth", "bridge", "vxlan")
     within: ClassVar[tuple[str, ...]] = (bridges.NAME, _DEVICE)
+    #: What ip-link(8) takes after "type vxlan", too.
+    link_options: ClassVar[str] = ""
 
     def trunk_port(self, switch: Namespace) -> str:
         own, other = self.ends(switch)
         switch.ip(
             f"link add dev {_DEVICE} mtu {self.mtu} type vxlan id {VNI} local {own} remote {other}"
-            " dstport 4789",
+            f" dstport 4789 {self.link_options}",
             f"link set dev {_DEVICE} up",
         )
         return _DEVICE
@@ -77,6 +80,14 @@ class Over6(Underlay):
 class BridgeVxlan6(Over6, BridgeVxlan):
     kind = "bridge-vxlan6"
     title = "two kernel bridges, vxlan devices between, over IPv6"
+
+
+class BridgeVxlan6Zero(BridgeVxlan6):
+    """The same without that checksum (RFC 6935)."""
+
+    kind = "bridge-vxlan6-zero"
+    title = "two kernel bridges, vxlan devices between, over IPv6 without a UDP checksum"
+    link_options = "udp6zerocsumtx udp6zerocsumrx"
 
 
 class OvsVxlan(Underlay):
@@ -119,17 +130,27 @@ class VnetxVxlan(Underlay, VnetxPair):
 
     kind = "vnetx-vxlan"
     title = "two vnetx switches, TC, a VNI between"
+    #: Of :class:`vnetx.model.Vni`, beside the hook.
+    settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def attach(self) -> None:
         for switch, port in self.switches():
             own, other = self.ends(switch)
             attached.attach(switch, self.hook, ([port], {}))
-            attached.add_vni(switch, VNI, own, other, underlay_hook=self.hook)
+            attached.add_vni(switch, VNI, own, other, underlay_hook=self.hook, **self.settings)
 
 
 class VnetxVxlan6(Over6, VnetxVxlan):
     kind = "vnetx-vxlan6"
     title = "two vnetx switches, TC, a VNI between, over IPv6"
+
+
+class VnetxVxlan6Zero(VnetxVxlan6):
+    """The same without that checksum."""
+
+    kind = "vnetx-vxlan6-zero"
+    title = "two vnetx switches, TC, a VNI between, over IPv6 without a UDP checksum"
+    settings = MappingProxyType({"udp6_zero_checksum": True})
 
 
 class VnetxVxlanXdp(VnetxVxlan):
@@ -144,13 +165,13 @@ class VnetxVxlanLarge(VnetxVxlan):
     """The same, TC, with as many VNIs and addresses as a large site has: what size costs."""
 
     kind = "vnetx-vxlan-large"
-    title = "two vnetx switches, TC, 4,000 VNIs, 1,000,000 addresses behind VTEPs"
+    title = "two vnetx switches, TC, 10,000 VNIs, 1,000,000 addresses behind VTEPs"
     usual = False
 
     def attach(self) -> None:
         for switch, port in self.switches():
             own, other = self.ends(switch)
-            attached.make_large(switch, port, VNI, own, other, vnis=4000, addresses=1_000_000)
+            attached.make_large(switch, port, VNI, own, other, vnis=10_000, addresses=1_000_000)
 
     def detach(self) -> None:
         for switch, _ in self.switches():
@@ -160,14 +181,16 @@ class VnetxVxlanLarge(VnetxVxlan):
 
 KINDS: tuple[type[Subject], ...] = (
     *(BridgeVxlan, OvsVxlan, VnetxVxlan, VnetxVxlanXdp),
-    *(BridgeVxlan6, VnetxVxlan6, VnetxVxlanLarge),
+    *(BridgeVxlan6, VnetxVxlan6, BridgeVxlan6Zero, VnetxVxlan6Zero, VnetxVxlanLarge),
 )
 #: The same switches without an overlay, by what has one: the difference is what it costs.
 PLAIN = {
     BridgeVxlan.kind: BridgePair.kind,
     BridgeVxlan6.kind: BridgePair.kind,
+    BridgeVxlan6Zero.kind: BridgePair.kind,
     VnetxVxlan.kind: VnetxPair.kind,
     VnetxVxlan6.kind: VnetxPair.kind,
+    VnetxVxlan6Zero.kind: VnetxPair.kind,
     VnetxVxlanXdp.kind: VnetxPairXdp.kind,
 }
 #: What ratios are of, unless others are asked for.

@@ -408,6 +408,8 @@ class Vni:
             port have it, or none.
         ignore_reserved: packets with reserved bits in their header are taken, as RFC 7348, 5 has
             it, and not dropped, as Linux has it; all VNIs of a UDP port have it, or none.
+        udp6_zero_checksum: UDP has no checksum over IPv6, as over IPv4 (RFC 6935; RFC 6936, 4 says
+            where that is allowed); those of other VTEPs are taken in any case.
         neigh_suppress: ARP and ND requests for hosts that are known to be behind VTEPs are answered
             here, and not flooded.
         neighbours: MAC addresses by IP address, of such hosts, beside those that are learned.
@@ -431,6 +433,7 @@ class Vni:
     clamp_mss: bool = False
     gbp: bool = False
     ignore_reserved: bool = False
+    udp6_zero_checksum: bool = False
     neigh_suppress: bool = False
     neighbours: Mapping[str, bytes] = field(default_factory=dict)
     underlay_hook: str = "tc"

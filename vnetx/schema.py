@@ -199,6 +199,7 @@ class _Vni(_Part):
     clamp_mss: bool = False
     gbp: bool = False
     ignore_reserved: bool = False
+    udp6_zero_checksum: bool = False
     neigh_suppress: bool = False
     neighbours: Annotated[dict[str, _Mac], _empty_is(dict)] = Field(default_factory=dict)
     underlay_hook: str = "tc"

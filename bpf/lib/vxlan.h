@@ -44,7 +44,8 @@ static __always_inline void vxlan_mark_from(ctx_t *ctx)
 
 /*
  * Says where the frame goes when it leaves by the device of VTEP @index.  The UDP
- * checksum is 0 for IPv4 (RFC 7348, 5), computed for IPv6.  0 or negative.
+ * checksum is 0 for IPv4 (RFC 7348, 5), computed for IPv6 unless the VNI says that it is
+ * not (RFC 6936, 4).  0 or negative.
  */
 static __always_inline int vxlan_to(ctx_t *ctx, __u32 vid, __u32 index)
 {
@@ -69,6 +70,8 @@ static __always_inline int vxlan_to(ctx_t *ctx, __u32 vid, __u32 index)
 		__builtin_memcpy(key.remote_ipv6, to, sizeof(key.remote_ipv6));
 		__builtin_memcpy(key.local_ipv6, from, sizeof(key.local_ipv6));
 		flags = BPF_F_TUNINFO_IPV6;
+		if (vni->flags & VNETX_VNI_UDP6_ZERO_CHECKSUM)
+			flags |= BPF_F_ZERO_CSUM_TX;
 	}
 	if (vni->flags & VNETX_VNI_DF)
 		flags |= BPF_F_DONT_FRAGMENT;

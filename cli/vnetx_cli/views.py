@@ -117,6 +117,7 @@ def vni(view: VniView) -> dict[str, Any]:
         "clamp_mss": own.clamp_mss,
         "gbp": own.gbp,
         "ignore_reserved": own.ignore_reserved,
+        "udp6_zero_checksum": own.udp6_zero_checksum,
         "neigh_suppress": own.neigh_suppress,
         "underlay_hook": own.underlay_hook,
         "unreachable": view.unreachable,

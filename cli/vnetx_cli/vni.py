@@ -87,6 +87,11 @@ def _tos(_: click.Context, __: click.Parameter, value: str) -> int:
     help="Take packets with reserved bits in their VXLAN header (Linux 6.14).",
 )
 @click.option(
+    "--udp6-zero-checksum/--no-udp6-zero-checksum",
+    default=None,
+    help="Send without a UDP checksum over IPv6, too (RFC 6935).",
+)
+@click.option(
     "--neigh-suppress/--no-neigh-suppress",
     default=None,
     help="Answer ARP and ND requests for hosts behind VTEPs here, and do not flood them.",

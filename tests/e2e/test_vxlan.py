@@ -157,7 +157,14 @@ def test_a_vni_is_changed(machine: Machine) -> None:
     assert machine.call(vnis, "br0") == {1000: wanted}
     assert not machine.call(vni_add, 1000, wanted).changed
     for change in (
-        {"ttl": 7, "tos": 1, "df": True, "learning": False, "dev": "u1"},
+        {
+            "ttl": 7,
+            "tos": 1,
+            "df": True,
+            "learning": False,
+            "dev": "u1",
+            "udp6_zero_checksum": True,
+        },
         {"clamp_mss": True, "underlay_hook": "none", "learn_limit": 7},
         {"clamp_mss": False, "underlay_hook": "xdp"},
         {"dstport": 8472},

@@ -597,6 +597,8 @@ enum vnetx_vni_flags {
 	VNETX_VNI_NEIGH_SUPPRESS = 1 << 4,
 	/* Packets with reserved bits in their header are taken. */
 	VNETX_VNI_IGNORE_RESERVED = 1 << 5,
+	/* UDP has no checksum over IPv6, either (RFC 6935). */
+	VNETX_VNI_UDP6_ZERO_CHECKSUM = 1 << 6,
 };
 
 /* The VNI of a VLAN.  Key: its VID, 0 for all of a switch without VLANs. */
