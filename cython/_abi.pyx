@@ -128,6 +128,15 @@ cdef extern from "vnetx/abi.h":
         VNETX_VNI_NEIGH_SUPPRESS
         VNETX_VNI_IGNORE_RESERVED
         VNETX_VNI_UDP6_ZERO_CHECKSUM
+        VNETX_INTERFACE_VETH
+        VNETX_INTERFACE_TAP
+        VNETX_INTERFACE_TUN
+        VNETX_INTERFACE_MACVLAN
+        VNETX_INTERFACE_IPVLAN
+        VNETX_ENDPOINT_BRIDGE
+        VNETX_ENDPOINT_VEPA
+        VNETX_ENDPOINT_PRIVATE
+        VNETX_ENDPOINT_SOURCE
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -253,6 +262,13 @@ UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
               "rxstag_off": VNETX_UNDO_RXSTAG_OFF,
               "peer_txstag_off": VNETX_UNDO_PEER_TXSTAG_OFF}
 
+INTERFACE_KINDS = {"veth": VNETX_INTERFACE_VETH, "tap": VNETX_INTERFACE_TAP,
+                   "tun": VNETX_INTERFACE_TUN, "macvlan": VNETX_INTERFACE_MACVLAN,
+                   "ipvlan": VNETX_INTERFACE_IPVLAN}
+
+ENDPOINTS = {"bridge": VNETX_ENDPOINT_BRIDGE, "vepa": VNETX_ENDPOINT_VEPA,
+             "private": VNETX_ENDPOINT_PRIVATE, "source": VNETX_ENDPOINT_SOURCE}
+
 VLAN_RULE_KINDS = {"mac": VNETX_VLAN_RULE_MAC, "ipv4": VNETX_VLAN_RULE_IPV4,
                    "ipv6": VNETX_VLAN_RULE_IPV6, "protocol": VNETX_VLAN_RULE_PROTOCOL}
 
@@ -343,7 +359,7 @@ def unpack_port(bytes raw):
 def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int group_forward=0,
               bytes peer_mac=bytes(6), uint32_t learn_limit=0, storm_pps=(0, 0, 0),
               int group_forward_own=0, int hook_wanted=0, int hook=0, int tpid=0, int priority=0,
-              int pvid=0):
+              int pvid=0, int parent=0, int wire=0, int endpoint=0):
     cdef vnetx_port value
     memset(&value, 0, sizeof(value))
     value.ifindex = ifindex
@@ -360,6 +376,9 @@ def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int gr
     value.tpid = tpid
     value.priority = priority
     value.pvid = pvid
+    value.parent = parent
+    value.wire = wire
+    value.endpoint = endpoint
     return dump(&value)
 
 
@@ -557,10 +576,12 @@ def unpack_interface_key(bytes raw):
     return bytes(value.name).decode()
 
 
-def pack_interface(uint32_t ifindex, bytes mac not None, str netns, bint own_netns=False):
+def pack_interface(uint32_t ifindex, bytes mac not None, str netns, bint own_netns=False,
+                   str kind="veth"):
     cdef vnetx_interface value
     memset(&value, 0, sizeof(value))
     value.ifindex = ifindex
+    value.kind = INTERFACE_KINDS[kind]
     value.own_netns = own_netns
     memcpy(value.mac, <const char *>mac, 6)
     put_text(value.netns, sizeof(value.netns), netns)
@@ -568,11 +589,12 @@ def pack_interface(uint32_t ifindex, bytes mac not None, str netns, bint own_net
 
 
 def unpack_interface(bytes raw):
-    """own_netns is bool, mac bytes, netns str."""
+    """kind is one of INTERFACE_KINDS, own_netns bool, mac bytes, netns str."""
     cdef vnetx_interface value
     load(&value, raw)
-    return {"ifindex": value.ifindex, "own_netns": bool(value.own_netns),
-            "mac": (<const char *>value.mac)[:6], "netns": bytes(value.netns).decode()}
+    kinds = {number: name for name, number in INTERFACE_KINDS.items()}
+    return {"ifindex": value.ifindex, "kind": kinds[value.kind],
+            "own_netns": bool(value.own_netns), "mac": (<const char *>value.mac)[:6], "netns": bytes(value.netns).decode()}
 
 
 def unpack_vni(bytes raw):

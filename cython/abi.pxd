@@ -38,6 +38,9 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t tpid
         uint16_t priority
         uint16_t pvid
+        uint16_t parent
+        uint16_t wire
+        uint8_t endpoint
 
     struct vnetx_flow:
         uint64_t epoch
@@ -139,7 +142,8 @@ cdef extern from "vnetx/abi.h" nogil:
 
     struct vnetx_interface:
         uint32_t ifindex
-        uint16_t own_netns
+        uint8_t kind
+        uint8_t own_netns
         uint8_t mac[6]
         char netns[108]
 

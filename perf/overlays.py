@@ -53,13 +53,13 @@ class BridgeVxlan(Underlay, BridgePair):
     devices = ("veth", "bridge", "vxlan")
     within: ClassVar[tuple[str, ...]] = (bridges.NAME, _DEVICE)
     #: What ip-link(8) takes after "type vxlan", too.
-    link_options: ClassVar[str] = ""
+    device_options: ClassVar[str] = ""
 
     def trunk_port(self, switch: Namespace) -> str:
         own, other = self.ends(switch)
         switch.ip(
             f"link add dev {_DEVICE} mtu {self.mtu} type vxlan id {VNI} local {own} remote {other}"
-            f" dstport 4789 {self.link_options}",
+            f" dstport 4789 {self.device_options}",
             f"link set dev {_DEVICE} up",
         )
         return _DEVICE
@@ -87,7 +87,7 @@ class BridgeVxlan6Zero(BridgeVxlan6):
 
     kind = "bridge-vxlan6-zero"
     title = "two kernel bridges, vxlan devices between, over IPv6 without a UDP checksum"
-    link_options = "udp6zerocsumtx udp6zerocsumrx"
+    device_options = "udp6zerocsumtx udp6zerocsumrx"
 
 
 class OvsVxlan(Underlay):

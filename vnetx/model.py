@@ -682,11 +682,16 @@ _FLAG_SETTINGS = (
 )
 
 
+#: What `vnetx link add` makes.
+INTERFACE_KINDS = ("veth",)
+
+
 @dataclass(frozen=True)
 class Interface:
-    """An interface that hangs on a switch: one end of a veth pair, the other one is a port.
+    """An interface that hangs on a switch.
 
     Attributes:
+        kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
         netns: name of, or path to, the network namespace where it is; None for the switch's.
         mtu: bytes of the largest layer 3 packet, 68 to 65535.
@@ -697,6 +702,7 @@ class Interface:
     """
 
     addresses: tuple[str, ...] = ()
+    kind: str = "veth"
     netns: str | None = None
     mtu: int = 1500
     mac: bytes | None = None
@@ -705,6 +711,10 @@ class Interface:
     port: PortSettings = PortSettings()
 
     def __post_init__(self) -> None:
+        if self.kind not in INTERFACE_KINDS:
+            raise InvalidValue(
+                f"kind '{self.kind}'", "unknown", f"one of {', '.join(INTERFACE_KINDS)}"
+            )
         _check_range("mtu", self.mtu, 68, 65535)
         if self.mac is not None:
             check_station_mac(self.mac)

@@ -238,6 +238,7 @@ class _Rule(_Part):
 
 
 class _MadeInterface(_Part):
+    kind: str = model.Interface.kind
     vlan: _Vid | None = None
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
@@ -258,7 +259,7 @@ class _MadeInterface(_Part):
             if "vlans" in self.port.tagging():
                 raise InvalidValue("VLANs of an interface", "are given by 'vlan' and by 'port'")
             port = replace(port, vlans=model.Vlans.access(self.vlan))
-        names = ("netns", "own_netns", "mtu", "mac")
+        names = ("kind", "netns", "own_netns", "mtu", "mac")
         own = {name: getattr(self, name) for name in names}
         routes = tuple(self.routes.items())
         return model.Interface(tuple(self.ip), routes=routes, port=port, **own)

@@ -22,9 +22,7 @@ def link() -> None:
 @click.argument("name", metavar="NAME")
 @click.option(
     "--kind",
-    type=click.Choice(["veth"]),
-    default="veth",
-    show_default=True,
+    type=click.Choice(model.INTERFACE_KINDS),
     help="What it is: one end of a veth pair, whose other end is the port vx-NAME.",
 )
 @click.option(
@@ -67,7 +65,6 @@ def add(
     context: Context,
     /,
     name: str,
-    kind: str,  # noqa: ARG001 - there is one
     switch: str | None,
     addresses: tuple[str, ...],
     routes: tuple[str, ...],
@@ -79,7 +76,7 @@ def add(
 
     What is given again is as it is given then; the rest stays.
     """
-    own = {key: rest.pop(key) for key in ("netns", "own_netns", "mac", "mtu")}
+    own = {key: rest.pop(key) for key in ("kind", "netns", "own_netns", "mac", "mtu")}
     own |= {"addresses": addresses or None, "routes": tuple(map(_route, routes)) or None}
     if vlan is not None:
         if rest["access"] is not None:

@@ -84,7 +84,7 @@ def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
     return {
         "name": name,
         "switch": switch,
-        "kind": "veth",
+        "kind": own.kind,
         "vlan": own.vid,
         "netns": own.netns,
         "own_netns": own.own_netns,

@@ -89,8 +89,8 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
 
 def _is_same(record: Mapping[str, Any], mac: bytes, wanted: Interface) -> bool:
     """Whether an interface has to change no more than addresses, routes, MTU and its port."""
-    there = (record["mac"], record["netns"] or None, bool(record["own_netns"]))
-    return there == (mac, wanted.netns, wanted.own_netns)
+    there = record["kind"], record["mac"], record["netns"] or None, record["own_netns"]
+    return there == (wanted.kind, mac, wanted.netns, wanted.own_netns)
 
 
 def _mac(switch: str, name: str, wanted: Interface) -> bytes:
@@ -100,7 +100,12 @@ def _mac(switch: str, name: str, wanted: Interface) -> bytes:
 def _make_pair(session: Session, switch: str, name: str, wanted: Interface) -> None:
     maps, told = session.maps(switch), alias(switch, name)
     mac = _mac(switch, name, wanted)
-    record = {"mac": mac, "netns": wanted.netns or "", "own_netns": wanted.own_netns}
+    record = {
+        "kind": wanted.kind,
+        "mac": mac,
+        "netns": wanted.netns or "",
+        "own_netns": wanted.own_netns,
+    }
     if wanted.own_netns:
         _own_netns(session, switch, name, record)
     with _there(session, wanted.netns) as there:
@@ -238,9 +243,10 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
     maps, found = session.maps(switch), {}
     for name, record in maps.interfaces().items():
         each = Interface(
+            kind=record["kind"],
             netns=record["netns"] or None,
             mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
-            own_netns=bool(record["own_netns"]),
+            own_netns=record["own_netns"],
             port=maps.port_settings(maps.index_of(record["ifindex"])),
         )
         with contextlib.suppress(VnetxError), _there(session, each.netns) as there:

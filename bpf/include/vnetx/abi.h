@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 6
+#define VNETX_ABI_VERSION 7
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -210,6 +210,15 @@ enum vnetx_bum {
 	VNETX_BUM_KINDS,
 };
 
+/* What a port is on the NIC `parent` (macvlan.c: enum macvlan_mode). */
+enum vnetx_endpoint {
+	VNETX_ENDPOINT_NONE,
+	VNETX_ENDPOINT_BRIDGE,
+	VNETX_ENDPOINT_VEPA,
+	VNETX_ENDPOINT_PRIVATE,
+	VNETX_ENDPOINT_SOURCE,
+};
+
 /* A port; ifindex 0 is a free slot.  Written by user space only. */
 struct vnetx_port {
 	__u32 ifindex;
@@ -237,8 +246,14 @@ struct vnetx_port {
 	__u16 priority;
 	/* VID of untagged frames, 0 for none. */
 	__u16 pvid;
-	__u16 pad16;
-	__u32 pad[4];
+	/* Index of the port that the NIC is on which this one is an endpoint, and how. */
+	__u16 parent;
+	/* Index of the port at the other end of the wire that this one is an end of, or 0. */
+	__u16 wire;
+	/* enum vnetx_endpoint. */
+	__u8 endpoint;
+	__u8 pad8;
+	__u32 pad[3];
 };
 _Static_assert(sizeof(struct vnetx_port) == 64, "vnetx_port");
 
@@ -564,10 +579,19 @@ struct vnetx_undo {
 };
 _Static_assert(sizeof(struct vnetx_undo) == 16, "vnetx_undo");
 
-/*
- * An interface that the switch made: one end of a veth pair whose other end is a
- * port.  The data plane never reads it.
- */
+/* What an interface that the switch made is. */
+enum vnetx_interface_kind {
+	/* One end of a veth pair whose other end is a port. */
+	VNETX_INTERFACE_VETH,
+	/* The port itself, for a virtual machine or a program: frames, and packets. */
+	VNETX_INTERFACE_TAP,
+	VNETX_INTERFACE_TUN,
+	/* As VETH, and the port is an endpoint on a NIC (enum vnetx_endpoint). */
+	VNETX_INTERFACE_MACVLAN,
+	VNETX_INTERFACE_IPVLAN,
+};
+
+/* An interface that the switch made.  The data plane never reads it. */
 struct vnetx_interface_key {
 	char name[VNETX_IFNAMSIZ];
 };
@@ -576,8 +600,10 @@ _Static_assert(sizeof(struct vnetx_interface_key) == 16, "vnetx_interface_key");
 struct vnetx_interface {
 	/* The port's; 0 while the pair is yet to be made. */
 	__u32 ifindex;
+	/* enum vnetx_interface_kind. */
+	__u8 kind;
 	/* Whether the namespace was made for it. */
-	__u16 own_netns;
+	__u8 own_netns;
 	__u8 mac[VNETX_ALEN];
 	/* Where the interface is; empty: in the switch's own. */
 	char netns[VNETX_NETNS_LEN];
