@@ -14,7 +14,9 @@ from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, domains
 from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
-from vnetx.engine.interfaces import is_interface_of, outer_name, remove_interface
+from vnetx.engine.interfaces import remove_interface
+from vnetx.engine.kind import is_interface_of
+from vnetx.engine.pair import outer_name
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session
 from vnetx.engine.vnis import keep_vnis
@@ -405,7 +407,7 @@ def discard_damaged(session: Session, name: str) -> None:
             if link.ifindex not in others:
                 session.links.delete_tc(link.ifindex)
     for link in session.links.all().values():
-        if link.kind == "veth" and is_interface_of(link, name):
+        if is_interface_of(link, name):
             session.links.delete(link.ifindex)
     discard(session, pins.switch_directory(name))
     session.executor.done.append(f"remove the pins of switch {name}")

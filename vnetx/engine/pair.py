@@ -1,0 +1,138 @@
+"""Interfaces that are one end of a veth pair, in any namespace; the other end is a port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from vnetx import netns
+from vnetx.device import Link
+from vnetx.engine.kind import alias, mac_of, there
+from vnetx.engine.session import Session
+from vnetx.errors import VnetxError
+from vnetx.links import Links, make_netns, remove_netns
+from vnetx.model import Interface
+
+
+def outer_name(session: Session, name: str) -> str:
+    """A free name for the end of a veth pair that is a port, where the other one is `name`."""
+    outer = f"vx-{name}"[:15]
+    return outer if session.links.get(outer) is None else f"vx{os.getpid()}"
+
+
+class Pair:
+    """See :class:`vnetx.engine.kind.Kind`."""
+
+    def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+        return {
+            "kind": wanted.kind,
+            "mac": mac_of(switch, name, wanted),
+            "netns": wanted.netns or "",
+            "own_netns": wanted.own_netns,
+        }
+
+    def is_same(self, _session: Session, record: Mapping[str, Any], wanted: Interface) -> bool:
+        there = record["netns"] or None, record["own_netns"]
+        return there == (wanted.netns, wanted.own_netns)
+
+    def check_removable(self, session: Session, name: str, record: Mapping[str, Any]) -> None:
+        """Nothing is lost but what is made again."""
+
+    def make(self, session: Session, switch: str, name: str, wanted: Interface) -> None:
+        maps, told = session.maps(switch), alias(switch, name)
+        record = self.record(switch, name, wanted)
+        if wanted.own_netns:
+            _own_netns(session, switch, name, record)
+        with there(session, wanted.netns) as links:
+            if links.get(name) is not None:
+                raise VnetxError(
+                    f"making interface {name}", "there is an interface of that name", "give --name"
+                )
+        maps.set_interface(name, ifindex=0, **record)
+        outer = outer_name(session, name)
+        if wanted.netns is None:
+            session.links.add_veth(name, outer, record["mac"])
+        else:
+            with netns.opened(wanted.netns) as fd:
+                session.links.add_veth(name, outer, record["mac"], fd)
+        session.forget_links()
+        link = session.links.get(outer)
+        if link is None:
+            raise VnetxError(f"making interface {name}", "the veth pair vanished")
+        maps.set_interface(name, ifindex=link.ifindex, **record)
+        session.links.raise_up(link.ifindex, told)
+        with there(session, wanted.netns) as links:
+            inner = _inner(links, name, record["mac"])
+            if inner:
+                links.raise_up(inner.ifindex, told)
+
+    def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        with there(session, record["netns"]) as links:
+            inner = links.get(name)
+            if inner is None:
+                return None
+            return {
+                "addresses": tuple(links.addresses(inner.ifindex)),
+                "routes": tuple(links.routes(inner.ifindex)),
+                "mtu": inner.mtu,
+            }
+
+    def write(
+        self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
+    ) -> None:
+        session.links.set_mtu(record["ifindex"], wanted.mtu)
+        with there(session, record["netns"]) as links:
+            inner = links.get(name)
+            if inner:
+                links.set_mtu(inner.ifindex, wanted.mtu)
+                links.set_addresses(inner.ifindex, wanted.addresses)
+                links.set_routes(inner.ifindex, wanted.routes)
+
+    def told(self, wanted: Interface) -> str:
+        return f"{', '.join(wanted.addresses) or 'no addresses'}, MTU {wanted.mtu}"
+
+    def remove_rest(
+        self, session: Session, switch: str, name: str, record: Mapping[str, Any]
+    ) -> None:
+        with contextlib.suppress(VnetxError), there(session, record["netns"]) as links:
+            inner = _inner(links, name, record["mac"])
+            if inner:
+                links.delete(inner.ifindex)
+        if record["own_netns"] and not _neighbours(session, switch, name, record["netns"]):
+            remove_netns(record["netns"])
+
+
+def _own_netns(session: Session, switch: str, name: str, record: dict[str, Any]) -> None:
+    """Makes the namespace of an interface, unless another one's is the same.
+
+    Raises:
+        VnetxError: it is somebody else's, and would go with the interface.
+    """
+    where = record["netns"]
+    if where not in netns.names():
+        session.maps(switch).set_interface(name, ifindex=0, **record)
+        make_netns(where)
+    elif not any(other["own_netns"] for other in _neighbours(session, switch, name, where)):
+        raise VnetxError(
+            f"network namespace {where}",
+            "it is there already, and would be deleted with the interface",
+            "leave --own-netns out",
+        )
+
+
+def _inner(links: Links, name: str, mac: bytes) -> Link | None:
+    """The host's end, should it be there under its name."""
+    link = links.get(name)
+    return link if link and link.kind == "veth" and link.mac == mac else None
+
+
+def _neighbours(session: Session, switch: str, name: str, where: str) -> list[dict[str, Any]]:
+    """The other interfaces in the namespace of this one."""
+    return [
+        record
+        for other in session.names()
+        for each, record in session.maps(other).interfaces().items()
+        if record["netns"] == where and (other, each) != (switch, name)
+    ]
