@@ -7,6 +7,7 @@
  */
 #include "ctx/xdp.h"
 #include "lib/egress.h"
+#include "lib/endpoint.h"
 #include "lib/epoch.h"
 #include "lib/eth.h"
 #include "lib/flow.h"
@@ -102,7 +103,7 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 	decision = frame_parse(ctx, frame);
 	if (unlikely(decision))
 		return xdp_drop(frame, frame->in, decision);
-	if (eth_is_group(frame->dst.mac))
+	if (eth_is_group(frame->dst.mac) || endpoint_sources(sw, in, frame))
 		return XDP_PASS;
 	decision = relay(ctx, sw, in, frame);
 	if (decision < RELAY_UNICAST)

@@ -133,10 +133,14 @@ cdef extern from "vnetx/abi.h":
         VNETX_INTERFACE_TUN
         VNETX_INTERFACE_MACVLAN
         VNETX_INTERFACE_IPVLAN
-        VNETX_ENDPOINT_BRIDGE
-        VNETX_ENDPOINT_VEPA
-        VNETX_ENDPOINT_PRIVATE
-        VNETX_ENDPOINT_SOURCE
+        VNETX_PORT_HOST_PORT
+        VNETX_PORT_BRIDGE
+        VNETX_PORT_VEPA
+        VNETX_PORT_PRIVATE
+        VNETX_PORT_SOURCE
+        VNETX_PORT_NO_HOST
+        VNETX_SWITCH_SOURCES
+        VNETX_SOURCE_PORTS
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -235,7 +239,10 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vlan": VNETX_PORT_VLAN, "shared": VNETX_PORT_SHARED,
               "tagged_only": VNETX_PORT_TAGGED_ONLY,
               "untagged_only": VNETX_PORT_UNTAGGED_ONLY, "mapping": VNETX_PORT_MAPPING,
-              "vtep": VNETX_PORT_VTEP}
+              "vtep": VNETX_PORT_VTEP, "host_port": VNETX_PORT_HOST_PORT,
+              "bridge": VNETX_PORT_BRIDGE, "vepa": VNETX_PORT_VEPA,
+              "private": VNETX_PORT_PRIVATE, "source": VNETX_PORT_SOURCE,
+              "no_host": VNETX_PORT_NO_HOST}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
@@ -265,9 +272,6 @@ UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
 INTERFACE_KINDS = {"veth": VNETX_INTERFACE_VETH, "tap": VNETX_INTERFACE_TAP,
                    "tun": VNETX_INTERFACE_TUN, "macvlan": VNETX_INTERFACE_MACVLAN,
                    "ipvlan": VNETX_INTERFACE_IPVLAN}
-
-ENDPOINTS = {"bridge": VNETX_ENDPOINT_BRIDGE, "vepa": VNETX_ENDPOINT_VEPA,
-             "private": VNETX_ENDPOINT_PRIVATE, "source": VNETX_ENDPOINT_SOURCE}
 
 VLAN_RULE_KINDS = {"mac": VNETX_VLAN_RULE_MAC, "ipv4": VNETX_VLAN_RULE_IPV4,
                    "ipv6": VNETX_VLAN_RULE_IPV6, "protocol": VNETX_VLAN_RULE_PROTOCOL}
@@ -359,7 +363,7 @@ def unpack_port(bytes raw):
 def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int group_forward=0,
               bytes peer_mac=bytes(6), uint32_t learn_limit=0, storm_pps=(0, 0, 0),
               int group_forward_own=0, int hook_wanted=0, int hook=0, int tpid=0, int priority=0,
-              int pvid=0, int parent=0, int wire=0, int endpoint=0):
+              int pvid=0, int parent=0, int wire=0):
     cdef vnetx_port value
     memset(&value, 0, sizeof(value))
     value.ifindex = ifindex
@@ -378,7 +382,6 @@ def pack_port(uint32_t ifindex=0, uint32_t flags=0, int twin=0, int bd=0, int gr
     value.pvid = pvid
     value.parent = parent
     value.wire = wire
-    value.endpoint = endpoint
     return dump(&value)
 
 

@@ -40,7 +40,6 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t pvid
         uint16_t parent
         uint16_t wire
-        uint8_t endpoint
 
     struct vnetx_flow:
         uint64_t epoch

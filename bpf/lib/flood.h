@@ -34,11 +34,11 @@ static __always_inline int flood_start(ctx_t *ctx, const struct vnetx_port *in,
 	if (frame->vid && flood_twin_foreign(in, frame->vid))
 		from |= FLOOD_COPY_TWIN;
 	FLOOD_CB(ctx, FROM) = from;
-	FLOOD_CB(ctx, STATE) = port_flood_flag(kind);
+	FLOOD_CB(ctx, STATE) = port_flood_flag(kind) | frame->reflected << FLOOD_SENDER_SHIFT;
 	FLOOD_CB(ctx, NEXT) = 1;
 	FLOOD_CB(ctx, TAG_IN) = frame->counts ? (__u32)in->tpid << 16 | frame->tag.tci : 0;
 	FLOOD_CB(ctx, TAG) = FLOOD_CB(ctx, TAG_IN);
-	if (unlikely(vni_of(frame->vid) && !(in->flags & VNETX_PORT_VTEP)))
+	if (unlikely(vni_of(frame->vid) && !(in->flags & (VNETX_PORT_VTEP | ENDPOINT_BY_WIRE))))
 		tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD_VTEPS);
 	flood_ports(ctx, frame->vid);
 	return send_drop(frame, frame->in, VNETX_NO_EGRESS);
@@ -71,7 +71,8 @@ static __always_inline int flood(ctx_t *ctx)
 	struct frame frame = { .in = FLOOD_CB(ctx, FROM) & 0xffff };
 	const struct vnetx_port *in = port_get(frame.in);
 	const __u32 state = FLOOD_CB(ctx, STATE);
-	__u32 index = FLOOD_CB(ctx, NEXT), taken = state >> FLOOD_TAKEN_SHIFT, i;
+	__u32 index = FLOOD_CB(ctx, NEXT), i;
+	__u32 taken = state >> FLOOD_TAKEN_SHIFT & FLOOD_TAKEN_MASK;
 	struct flood_rule rule;
 	struct mtu mtu;
 
@@ -81,6 +82,7 @@ static __always_inline int flood(ctx_t *ctx)
 		return CTX_DROP;
 	rule = flood_rule_of(in, frame.in, state & FLOOD_FLAG_MASK);
 	rule.barred |= VNETX_PORT_VTEP; /* they have had it */
+	flood_rule_reflected(&rule, state >> FLOOD_SENDER_SHIFT);
 	mtu = mtu_of(ctx, frame.len, frame.tagged);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < VNETX_FLOOD_CHUNK; i++, index++) {

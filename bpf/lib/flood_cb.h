@@ -9,7 +9,10 @@
 enum flood_cb {
 	/* Port that the frame came from, above FLOOD_VID_SHIFT its VLAN, and FLOOD_COPY_TWIN. */
 	FLOOD_CB_FROM,
-	/* The flag of ports that take this kind of frame, and what is noted above it. */
+	/*
+	 * The flag of ports that take this kind of frame, what is noted above it, and above that
+	 * frame.reflected.
+	 */
 	FLOOD_CB_STATE,
 	FLOOD_CB_NEXT,
 	/* The tag that counts, TPID << 16 and TCI, as it came and as it is now; 0 for none. */
@@ -28,11 +31,13 @@ enum flood_cb {
 #define FLOOD_COPY_TWIN (1u << 31)
 /* In FLOOD_CB_FROM: it has been seen whether somebody can be answered for. */
 #define FLOOD_ASKED (1u << 30)
-#define FLOOD_FLAG_MASK 0x0000ffff
+#define FLOOD_FLAG_MASK 0xff
 /* enum flood_taken */
-#define FLOOD_TAKEN_SHIFT 16
+#define FLOOD_TAKEN_SHIFT 8
+#define FLOOD_TAKEN_MASK 3
 /* Ports that get it without a tag have had it: it is the turn of the others. */
-#define FLOOD_TAGGED (1 << 20)
+#define FLOOD_TAGGED (1 << 12)
+#define FLOOD_SENDER_SHIFT 16
 
 /* Gives the frame another tag that counts, or none.  0 or negative. */
 static __always_inline int flood_retag(ctx_t *ctx, __u32 tag)

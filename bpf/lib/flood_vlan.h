@@ -176,6 +176,7 @@ static __always_inline int flood_vlan(ctx_t *ctx)
 	if (unlikely(!vlan))
 		return send_drop(&frame, frame.in, VNETX_NO_EGRESS);
 	rule = flood_rule_of(in, frame.in, FLOOD_CB(ctx, STATE) & FLOOD_FLAG_MASK);
+	flood_rule_reflected(&rule, FLOOD_CB(ctx, STATE) >> FLOOD_SENDER_SHIFT);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < FLOOD_VLAN_STEPS; i++) {
 		step = flood_vlan_step(ctx, vlan, in, &rule, sw->port_slots, frame.vid,

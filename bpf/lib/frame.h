@@ -29,6 +29,8 @@ struct frame {
 	__u32 lone;
 	/* It came encapsulated; @vid is that of its VNI, which ctx_note() says. */
 	__u32 from_vtep;
+	/* The endpoint that sent it, if its NIC has received it. */
+	__u32 reflected;
 	/* Nothing is learned from it. */
 	__u32 unlearned;
 	/* What learning its source had to say: a reason, or VNETX_OK. */

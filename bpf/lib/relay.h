@@ -6,6 +6,7 @@
 #ifndef VNETX_RELAY_H
 #define VNETX_RELAY_H
 
+#include "lib/endpoint.h"
 #include "lib/eth.h"
 #include "lib/fdb.h"
 #include "lib/frame.h"
@@ -81,6 +82,16 @@ static __always_inline void relay_notice(const struct frame *frame)
 		__sync_fetch_and_add(&state->fdb_full, 1);
 }
 
+/* The source is the host's own address, or an endpoint's whose frame has come back. */
+static __always_inline void relay_reflected(struct frame *frame)
+{
+	frame->reflected = endpoint_reflected(&frame->src, frame->in);
+	if (!frame->reflected)
+		return;
+	frame->notice = VNETX_OK;
+	frame->until = ~0ULL;
+}
+
 static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 				   const struct vnetx_port *in, struct frame *frame)
 {
@@ -90,7 +101,7 @@ static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 	if (unlikely(!(in->flags & VNETX_PORT_UP)))
 		return VNETX_PORT_DOWN;
 	frame->now = bpf_ktime_get_coarse_ns();
-	if (unlikely(eth_is_link_local(frame->dst.mac))) {
+	if (unlikely(eth_is_link_local(frame->dst.mac)) && !(in->flags & ENDPOINT_MODES)) {
 		decision = relay_link_local(in, frame);
 		if (decision == VNETX_PAUSE)
 			return decision;
@@ -99,18 +110,33 @@ static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 	if (unlikely(refusal))
 		return decision == RELAY_LOCAL ? decision : refusal;
 	frame->until = ~0ULL;
-	if (likely((in->flags & VNETX_PORT_LEARNING) && !frame->unlearned))
+	if (likely((in->flags & (VNETX_PORT_LEARNING | ENDPOINT_MODES)) == VNETX_PORT_LEARNING &&
+		   !frame->unlearned))
 		frame->notice =
 			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until);
+	if (unlikely(frame->notice == VNETX_OWN_SOURCE))
+		relay_reflected(frame);
 	if (eth_is_group(frame->dst.mac))
 		return decision;
 	frame->out = fdb_port(sw, &frame->dst, frame->now, &frame->until);
 	if (unlikely(!frame->out && frame->vid))
 		frame->out = relay_to_host(frame);
+	if (unlikely(!frame->out && in->flags & ENDPOINT_BY_WIRE))
+		frame->out = in->parent;
 	if (!frame->out)
 		return RELAY_FLOOD;
 	out = port_get(frame->out);
-	return likely(out) ? relay_unicast(in, out, frame) : RELAY_FLOOD;
+	if (unlikely(!out))
+		return RELAY_FLOOD;
+	if (unlikely((in->flags | out->flags) & ENDPOINT_MODES)) {
+		refusal = endpoint_unicast(in, out, frame);
+		if (unlikely(refusal))
+			return refusal;
+		out = port_get(frame->out);
+		if (unlikely(!out))
+			return VNETX_EGRESS_GONE;
+	}
+	return relay_unicast(in, out, frame);
 }
 
 #endif

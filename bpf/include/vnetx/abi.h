@@ -110,6 +110,7 @@ enum vnetx_map_id {
 	VNETX_MAP_TAIL_XDP,
 	VNETX_MAP_NEIGHBOURS,
 	VNETX_MAP_NEIGHBOURS_LEARNED,
+	VNETX_MAP_SOURCES,
 };
 
 /* Slots of the program array. */
@@ -144,6 +145,8 @@ enum vnetx_switch_flags {
 	VNETX_SWITCH_VLAN_AWARE = 1 << 3,
 	/* One FDB for all VLANs (shared learning, 802.1Q-2018 8.8.8). */
 	VNETX_SWITCH_SHARED_LEARNING = 1 << 4,
+	/* The map of sources has some. */
+	VNETX_SWITCH_SOURCES = 1 << 5,
 };
 
 /* What the data plane reads of a switch; written by user space only. */
@@ -200,6 +203,15 @@ enum vnetx_port_flags {
 	VNETX_PORT_MAPPING = 1 << 16,
 	/* A VTEP: its frames are encapsulated, and ifindex is of the device that does it. */
 	VNETX_PORT_VTEP = 1 << 17,
+	/* The switch's own host port. */
+	VNETX_PORT_HOST_PORT = 1 << 18,
+	/* An endpoint on the NIC `parent`, and in which mode (macvlan.c: enum macvlan_mode). */
+	VNETX_PORT_BRIDGE = 1 << 19,
+	VNETX_PORT_VEPA = 1 << 20,
+	VNETX_PORT_PRIVATE = 1 << 21,
+	VNETX_PORT_SOURCE = 1 << 22,
+	/* ... which the host does not reach but by the wire. */
+	VNETX_PORT_NO_HOST = 1 << 23,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
@@ -208,15 +220,6 @@ enum vnetx_bum {
 	VNETX_BUM_MULTICAST,
 	VNETX_BUM_UNICAST,
 	VNETX_BUM_KINDS,
-};
-
-/* What a port is on the NIC `parent` (macvlan.c: enum macvlan_mode). */
-enum vnetx_endpoint {
-	VNETX_ENDPOINT_NONE,
-	VNETX_ENDPOINT_BRIDGE,
-	VNETX_ENDPOINT_VEPA,
-	VNETX_ENDPOINT_PRIVATE,
-	VNETX_ENDPOINT_SOURCE,
 };
 
 /* A port; ifindex 0 is a free slot.  Written by user space only. */
@@ -246,13 +249,11 @@ struct vnetx_port {
 	__u16 priority;
 	/* VID of untagged frames, 0 for none. */
 	__u16 pvid;
-	/* Index of the port that the NIC is on which this one is an endpoint, and how. */
+	/* Index of the port that the NIC is of which this one is an endpoint, or 0. */
 	__u16 parent;
 	/* Index of the port at the other end of the wire that this one is an end of, or 0. */
 	__u16 wire;
-	/* enum vnetx_endpoint. */
-	__u8 endpoint;
-	__u8 pad8;
+	__u16 pad16;
 	__u32 pad[3];
 };
 _Static_assert(sizeof(struct vnetx_port) == 64, "vnetx_port");
@@ -444,6 +445,7 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(PAUSE, "pause", "a MAC control frame (01:80:c2:00:00:01) ends at the link")              \
 	X(SAME_PORT, "same_port", "the destination is behind the port it came from")               \
 	X(ISOLATED, "isolated", "both ports are isolated")                                         \
+	X(ENDPOINT, "endpoint", "the mode of an endpoint keeps it from there")                     \
 	X(NO_EGRESS, "no_egress", "no other port takes this flooded frame")                        \
 	X(STORM_BROADCAST, "storm_broadcast", "over the port's broadcast limit")                   \
 	X(STORM_MULTICAST, "storm_multicast", "over the port's multicast limit")                   \
@@ -590,6 +592,22 @@ enum vnetx_interface_kind {
 	VNETX_INTERFACE_MACVLAN,
 	VNETX_INTERFACE_IPVLAN,
 };
+
+/* A source address of which endpoints take all frames (VNETX_PORT_SOURCE). */
+struct vnetx_source_key {
+	__u8 mac[VNETX_ALEN];
+	__u16 pad;
+};
+_Static_assert(sizeof(struct vnetx_source_key) == 8, "vnetx_source_key");
+
+/* Endpoints that one address may be a source of. */
+#define VNETX_SOURCE_PORTS 8
+
+/* Their indices, 0 behind the last. */
+struct vnetx_source {
+	__u16 ports[VNETX_SOURCE_PORTS];
+};
+_Static_assert(sizeof(struct vnetx_source) == 16, "vnetx_source");
 
 /* An interface that the switch made.  The data plane never reads it. */
 struct vnetx_interface_key {
@@ -806,6 +824,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(TAIL_XDP, "tail_xdp", PROG_ARRAY, __u32, __u32, VNETX_TAIL_XDP_MAX, 0)                   \
 	X(NEIGHBOURS, "neighbours", HASH, struct vnetx_neighbour_key, struct vnetx_neighbour,      \
 	  VNETX_ENTRIES_FDB, BPF_F_NO_PREALLOC)                                                    \
+	X(SOURCES, "sources", HASH, struct vnetx_source_key, struct vnetx_source,                  \
+	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)                                                  \
 	X(NEIGHBOURS_LEARNED, "neigh_learned", LRU_HASH, struct vnetx_neighbour_key,               \
 	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)
 
