@@ -141,6 +141,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_NO_HOST
         VNETX_SWITCH_SOURCES
         VNETX_SOURCE_PORTS
+        VNETX_PORT_GONE
         VNETX_VIDS
         VNETX_PORT_WORDS
         VNETX_VLAN_RULES_MAX
@@ -193,6 +194,8 @@ EVENT_RING = VNETX_EVENT_RING
 SWITCHED = VNETX_SWITCHED
 VNI_MAX = VNETX_VNI_MAX
 VNI_REMOTES_MAX = VNETX_VNI_REMOTES_MAX
+SOURCE_PORTS = VNETX_SOURCE_PORTS
+PORT_GONE = VNETX_PORT_GONE
 VTEPS_LEARNED = VNETX_VTEPS_LEARNED
 TOS_INHERIT = VNETX_TOS_INHERIT
 
@@ -227,7 +230,8 @@ NOTICE_FIRST = VNETX_NOTICE_FIRST
 SWITCH_FLAGS = {"static_move": VNETX_SWITCH_STATIC_MOVE, "implicit": VNETX_SWITCH_IMPLICIT,
                 "transparent": VNETX_SWITCH_TRANSPARENT,
                 "vlan_aware": VNETX_SWITCH_VLAN_AWARE,
-                "shared_learning": VNETX_SWITCH_SHARED_LEARNING}
+                "shared_learning": VNETX_SWITCH_SHARED_LEARNING,
+                "sources": VNETX_SWITCH_SOURCES}
 
 PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "flood_unicast": VNETX_PORT_FLOOD_UNICAST,
@@ -303,6 +307,8 @@ ctypedef fused record:
     vnetx_underlay
     vnetx_neighbour_key
     vnetx_neighbour
+    vnetx_source_key
+    vnetx_source
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -657,6 +663,41 @@ def unpack_vtep(bytes raw):
     cdef vnetx_vtep value
     load(&value, raw)
     return bytes(value.address[:16]), value.ifindex
+
+
+def unpack_source_key(bytes raw):
+    """Return the MAC address."""
+    cdef vnetx_source_key value
+    load(&value, raw)
+    return (<const char *>value.mac)[:6]
+
+
+def pack_source_key(bytes mac not None):
+    cdef vnetx_source_key value
+    memset(&value, 0, sizeof(value))
+    if len(mac) != 6:
+        raise ValueError("a MAC address has 6 bytes")
+    memcpy(value.mac, <const char *>mac, 6)
+    return dump(&value)
+
+
+def unpack_source(bytes raw):
+    """Return the indices of ports."""
+    cdef vnetx_source value
+    cdef int i
+    load(&value, raw)
+    return [value.ports[i] for i in range(VNETX_SOURCE_PORTS) if value.ports[i]]
+
+
+def pack_source(list ports not None):
+    cdef vnetx_source value
+    cdef int i
+    memset(&value, 0, sizeof(value))
+    if len(ports) > VNETX_SOURCE_PORTS:
+        raise ValueError(f"{len(ports)} ports where there is room for {VNETX_SOURCE_PORTS}")
+    for i in range(len(ports)):
+        value.ports[i] = ports[i]
+    return dump(&value)
 
 
 def unpack_neighbour_key(bytes raw):

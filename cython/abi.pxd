@@ -139,6 +139,12 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t hook
         uint8_t mac[6]
 
+    struct vnetx_source_key:
+        uint8_t mac[6]
+
+    struct vnetx_source:
+        uint16_t ports[8]
+
     struct vnetx_interface:
         uint32_t ifindex
         uint8_t kind

@@ -178,18 +178,24 @@ def _place(entry: StaticEntry) -> dict[str, Any]:
     return {"vni": entry.vni, "vtep": entry.port}
 
 
+#: Of an interface what a document has as it is.
+INTERFACE_FIELDS = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mtu", "mac")
+
+
 def _interface(own: model.Interface) -> dict[str, Any]:
     """What differs from the defaults."""
     port = _settings(own.port)
     plain: dict[str, Any] = {"vlan": port.pop("access")} if "access" in port else {}
     if own.addresses:
         plain["ip"] = list(own.addresses)
-    for name in ("kind", "netns", "own_netns", "mtu", "mac"):
+    for name in INTERFACE_FIELDS:
         value = getattr(own, name)
         if value != getattr(model.Interface, name):
             plain[name] = model.format_mac(value) if isinstance(value, bytes) else value
     if own.routes:
         plain["routes"] = dict(own.routes)
+    if own.sources:
+        plain["sources"] = [model.format_mac(mac) for mac in own.sources]
     return plain | ({"port": port} if port else {})
 
 

@@ -683,7 +683,13 @@ _FLAG_SETTINGS = (
 
 
 #: What `vnetx link add` makes.
-INTERFACE_KINDS = ("veth",)
+INTERFACE_KINDS = ("veth", "macvlan")
+
+#: Those that are endpoints on a NIC.
+ENDPOINT_KINDS = ("macvlan",)
+
+#: How an endpoint goes with the others of its NIC, as the kernel's macvlan has it.
+ENDPOINT_MODES = ("bridge", "vepa", "private", "source")
 
 
 @dataclass(frozen=True)
@@ -691,7 +697,14 @@ class Interface:
     """An interface that hangs on a switch.
 
     Attributes:
-        kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port.
+        kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port;
+            "macvlan": the same, and the port is an endpoint on the NIC `parent`.
+        parent: the NIC of an endpoint, a port of the same switch; None: it is gone.
+        mode: of :data:`ENDPOINT_MODES`. "bridge": endpoints switch among themselves; "vepa": all
+            that they send goes by the wire, and what that reflects is theirs; "private": nothing of
+            other endpoints; "source": all of `sources`, and nothing else.
+        sources: MAC addresses.
+        host_access: the host and an endpoint reach each other otherwise than by the wire.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
         netns: name of, or path to, the network namespace where it is; None for the switch's.
         mtu: bytes of the largest layer 3 packet, 68 to 65535.
@@ -709,12 +722,17 @@ class Interface:
     routes: tuple[tuple[str, str], ...] = ()
     own_netns: bool = False
     port: PortSettings = PortSettings()
+    parent: str | None = None
+    mode: str = "bridge"
+    sources: tuple[bytes, ...] = ()
+    host_access: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in INTERFACE_KINDS:
             raise InvalidValue(
                 f"kind '{self.kind}'", "unknown", f"one of {', '.join(INTERFACE_KINDS)}"
             )
+        self._check_endpoint()
         _check_range("mtu", self.mtu, 68, 65535)
         if self.mac is not None:
             check_station_mac(self.mac)
@@ -727,6 +745,21 @@ class Interface:
             )
         if self.own_netns and (self.netns is None or "/" in self.netns):
             raise InvalidValue("a namespace of its own", "needs a name", "--to-netns NAME")
+
+    def _check_endpoint(self) -> None:
+        endpoint = {"parent": None, "mode": "bridge", "sources": (), "host_access": True}
+        given = [name for name, default in endpoint.items() if getattr(self, name) != default]
+        if self.kind not in ENDPOINT_KINDS and given:
+            told = given[0].replace("_", "-")
+            raise InvalidValue(f"{told} of a {self.kind} interface", "only an endpoint has one")
+        if self.mode not in ENDPOINT_MODES:
+            raise InvalidValue(
+                f"mode '{self.mode}'", "unknown", f"one of {', '.join(ENDPOINT_MODES)}"
+            )
+        if self.sources and self.mode != "source":
+            raise InvalidValue(f"sources in {self.mode} mode", "are of source mode only")
+        sources = tuple(sorted({check_station_mac(mac) for mac in self.sources}))
+        object.__setattr__(self, "sources", sources)
 
     @classmethod
     def in_vlan(cls, vid: int, addresses: tuple[str, ...] = (), **more: Any) -> Interface:

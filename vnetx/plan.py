@@ -16,7 +16,14 @@ from typing import Any
 
 from vnetx import _abi
 from vnetx.device import Link
-from vnetx.model import VLAN_PROTOCOLS, PortSettings, Vlans, format_mac, format_vids
+from vnetx.model import (
+    ENDPOINT_MODES,
+    VLAN_PROTOCOLS,
+    PortSettings,
+    Vlans,
+    format_mac,
+    format_vids,
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,34 @@ class PortObserved:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """What makes a port an endpoint on a NIC.
+
+    Attributes:
+        parent: index of the NIC's port.
+        mode: of :data:`vnetx.model.ENDPOINT_MODES`.
+        host_access: the host reaches it otherwise than by the wire.
+    """
+
+    parent: int
+    mode: str
+    host_access: bool = True
+
+    def flags(self) -> int:
+        """The bits of ``enum vnetx_port_flags`` that say so."""
+        no_host = 0 if self.host_access else _abi.PORT_FLAGS["no_host"]
+        return _abi.PORT_FLAGS[self.mode] | no_host
+
+    @classmethod
+    def of(cls, port: Mapping[str, Any]) -> Endpoint | None:
+        """What a ``struct vnetx_port`` says; None for a port that is none."""
+        for mode in ENDPOINT_MODES:
+            if port["flags"] & _abi.PORT_FLAGS[mode]:
+                return cls(port["parent"], mode, not port["flags"] & _abi.PORT_FLAGS["no_host"])
+        return None
+
+
+@dataclass(frozen=True)
 class PortDesired:
     """What a port shall be.
 
@@ -120,7 +155,9 @@ class PortDesired:
         index, twin: where its structs go; twin 0 for a device that carries no host traffic.
         peer_mac: address of a veth peer in another namespace, None if it is not to be used.
         peer_retype: the kernel's bpf_redirect_peer leaves the packet's type as it was.
-        local_mac: the host's address behind this port (a switch's own host port).
+        local_mac: the address behind this port that is no other's: the host's (of a switch's own
+            host port), or an endpoint's.
+        endpoint: the port is one on a NIC.
         group_forward: the switch's mask.
         vlan_aware, shared_learning: the switch's.
         unconfirmed: to be undone unless it is confirmed.
@@ -134,6 +171,7 @@ class PortDesired:
     peer_mac: bytes | None = None
     peer_retype: bool = False
     local_mac: bytes | None = None
+    endpoint: Endpoint | None = None
     group_forward: int = 0
     vlan_aware: bool = False
     shared_learning: bool = False
@@ -176,6 +214,10 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
     if desired.vlan_aware:
         flags |= _abi.PORT_FLAGS["vlan"]
         flags |= _abi.PORT_FLAGS["shared"] if desired.shared_learning else 0
+    if desired.endpoint:
+        flags |= desired.endpoint.flags()
+    elif desired.local_mac:
+        flags |= _abi.PORT_FLAGS["host_port"]
     return {
         "ifindex": ifindex,
         "flags": flags,
@@ -191,6 +233,7 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         "tpid": VLAN_PROTOCOLS[settings.vlan_protocol],
         "priority": settings.priority << 13,
         "pvid": settings.vlans.pvid,
+        "parent": desired.endpoint.parent if desired.endpoint else 0,
     }
 
 
@@ -287,12 +330,13 @@ def _plan_present(
         # what a slot has of VLANs without being a port, nobody would find
         steps.extend(() if now else vlans)
     local = local_address(desired, link)
+    whose = "the endpoint's" if desired.endpoint else "the host's"
     if local and not observed.has_local:
         steps.append(
             Step(
                 "add_local",
                 (switch, *local),
-                f"{format_mac(local[1])} is the host's own address",
+                f"{format_mac(local[1])} is {whose} own address",
             )
         )
     if not observed.bound:

@@ -239,6 +239,10 @@ class _Rule(_Part):
 
 class _MadeInterface(_Part):
     kind: str = model.Interface.kind
+    parent: _Interface | None = None
+    mode: str = model.Interface.mode
+    sources: Annotated[list[_Mac], _empty_is(list)] = Field(default_factory=list)
+    host_access: bool = True
     vlan: _Vid | None = None
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
@@ -259,10 +263,9 @@ class _MadeInterface(_Part):
             if "vlans" in self.port.tagging():
                 raise InvalidValue("VLANs of an interface", "are given by 'vlan' and by 'port'")
             port = replace(port, vlans=model.Vlans.access(self.vlan))
-        names = ("kind", "netns", "own_netns", "mtu", "mac")
-        own = {name: getattr(self, name) for name in names}
-        routes = tuple(self.routes.items())
-        return model.Interface(tuple(self.ip), routes=routes, port=port, **own)
+        own = {name: getattr(self, name) for name in config.INTERFACE_FIELDS}
+        own |= {"routes": tuple(self.routes.items()), "sources": tuple(self.sources)}
+        return model.Interface(tuple(self.ip), port=port, **own)
 
 
 class _Switch(_Part):

@@ -21,8 +21,9 @@ struct flood_rule {
 	/* Ports that get no copy, 0 for none: where the frame came from, and who sent it there. */
 	__u32 skip;
 	__u32 sender;
-	/* The only port that gets one beside the host, 0 for none. */
+	/* The only port that gets one beside those with one of these flags, 0 for all. */
 	__u32 only;
+	__u32 besides;
 };
 
 /* 1 where a flag is set.  Rules are worked out without branches: the verifier follows each way apart. */
@@ -46,6 +47,7 @@ static __always_inline struct flood_rule flood_rule_of(const struct vnetx_port *
 		.barred = (in->flags & PORT_PAIR_FLAGS) | VNETX_PORT_SOURCE,
 		.skip = in->flags & VNETX_PORT_HAIRPIN ? 0 : index,
 		.only = flood_by_wire(in->flags) * in->parent,
+		.besides = ENDPOINT_HOST,
 	};
 
 	rule.barred |= FLOOD_IS(flag, VNETX_PORT_FLOOD_UNICAST) * ENDPOINT_MODES;
@@ -67,10 +69,11 @@ static __always_inline void flood_rule_reflected(struct flood_rule *rule, __u32 
 	const __u32 vepa = FLOOD_IS(flags, VNETX_PORT_VEPA);
 	const __u32 others = FLOOD_IS(flags, VNETX_PORT_PRIVATE) |
 			     FLOOD_IS(flags, VNETX_PORT_SOURCE);
-	const __u32 told = (bridge | vepa | others) & ~FLOOD_IS(flags, VNETX_PORT_NO_HOST);
+	const __u32 told = others | ((bridge | vepa) & ~FLOOD_IS(flags, VNETX_PORT_NO_HOST));
 
 	rule->sender = sender;
-	rule->wanted |= bridge * VNETX_PORT_VEPA;
+	rule->only |= bridge * VNETX_PORT_GONE;
+	rule->besides |= bridge * VNETX_PORT_VEPA;
 	rule->barred |= told * ENDPOINT_HOST;
 	rule->barred |= vepa * VNETX_PORT_PRIVATE;
 	rule->barred |= others * ENDPOINT_MODES;
@@ -79,7 +82,7 @@ static __always_inline void flood_rule_reflected(struct flood_rule *rule, __u32 
 static __always_inline int flood_wanted(const struct flood_rule *rule, const struct vnetx_port *out,
 					__u32 index)
 {
-	if (unlikely(rule->only && index != rule->only && !(out->flags & ENDPOINT_HOST)))
+	if (unlikely(rule->only && index != rule->only && !(out->flags & rule->besides)))
 		return 0;
 	return (out->flags & rule->wanted) == rule->wanted && !(out->flags & rule->barred) &&
 	       index != rule->skip && index != rule->sender;

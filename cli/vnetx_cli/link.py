@@ -18,12 +18,35 @@ def link() -> None:
     """Interfaces that vnetx makes and puts into a switch, for containers and this host."""
 
 
+#: Options that are fields of :class:`vnetx.model.Interface`.
+_OWN = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "mtu")
+
+
 @link.command("add")
 @click.argument("name", metavar="NAME")
 @click.option(
     "--kind",
     type=click.Choice(model.INTERFACE_KINDS),
     help="What it is: one end of a veth pair, whose other end is the port vx-NAME.",
+)
+@click.option("--parent", metavar="NIC", help="The NIC of an endpoint; attached if it is no port.")
+@click.option(
+    "--mode",
+    type=click.Choice(model.ENDPOINT_MODES),
+    help="How an endpoint goes with the others of its NIC; bridge if not given.",
+)
+@click.option(
+    "--source",
+    "sources",
+    type=MAC,
+    multiple=True,
+    metavar="MAC",
+    help="In source mode: take what this address sends. Can be repeated.",
+)
+@click.option(
+    "--host-access/--no-host-access",
+    default=None,
+    help="Whether the host and an endpoint reach each other otherwise than by the wire.",
 )
 @click.option(
     "--switch",
@@ -76,7 +99,8 @@ def add(
 
     What is given again is as it is given then; the rest stays.
     """
-    own = {key: rest.pop(key) for key in ("kind", "netns", "own_netns", "mac", "mtu")}
+    own = {key: rest.pop(key) for key in _OWN}
+    own |= {"sources": rest.pop("sources") or None}
     own |= {"addresses": addresses or None, "routes": tuple(map(_route, routes)) or None}
     if vlan is not None:
         if rest["access"] is not None:
@@ -137,5 +161,7 @@ def _told(name: str, own: model.Interface) -> str:
     where = f" in {own.netns}" if own.netns else ""
     words = [f"{name}{where}", *own.addresses]
     words += [f"{'default' if n in ('0.0.0.0/0', '::/0') else n} via {r}" for n, r in own.routes]
+    if own.kind in model.ENDPOINT_KINDS:
+        words.append(f"{own.kind} {own.mode} on {own.parent or 'nothing'}")
     words += [f"VLAN {own.vid}"] if own.vid not in (None, model.DEFAULT_VID) else []
     return "  ".join(words)

@@ -93,6 +93,15 @@ def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
         "addresses": list(own.addresses),
         "routes": [{"to": network, "via": router} for network, router in own.routes],
         "port": port_settings(own.port),
+    } | (_endpoint(own) if own.kind in model.ENDPOINT_KINDS else {})
+
+
+def _endpoint(own: model.Interface) -> dict[str, Any]:
+    return {
+        "parent": own.parent,
+        "mode": own.mode,
+        "sources": [model.format_mac(mac) for mac in own.sources],
+        "host_access": own.host_access,
     }
 
 

@@ -184,7 +184,7 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "x", "--vlan", "5", "--access", "6"): "is the same as --access",
     ("add", "p1"): "there is an interface of that name",
     ("add", "web", "--switch", "other"): "it hangs on switch vnetx0 already",
-    ("add", "x", "--kind", "tunnel"): "'tunnel' is not 'veth'",
+    ("add", "x", "--kind", "tunnel"): "'tunnel' is not one of",
     ("del", "x"): "there is none of this name that a switch made",
 }
 

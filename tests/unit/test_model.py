@@ -282,7 +282,20 @@ def test_flags_are_settings_alone(settings: PortSettings) -> None:
     """What the machine knows of a device (host, peer, xdp) or a slot is not the user's to set."""
     flags = settings.flags()
     for name, bit in _abi.PORT_FLAGS.items():
-        if name in ("host", "peer", "peer_retype", "xdp", "vlan", "shared", "vtep"):
+        if name in {
+            *(
+                "host",
+                "host_port",
+                "no_host",
+                "peer",
+                "peer_retype",
+                "xdp",
+                "vlan",
+                "shared",
+                "vtep",
+            ),
+            *ENDPOINT_MODES,
+        }:
             assert not flags & bit
         elif name in ("tagged_only", "untagged_only"):
             assert bool(flags & bit) == (settings.accept == name.partition("_")[0])

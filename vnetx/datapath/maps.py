@@ -20,7 +20,7 @@ from vnetx import _abi, _bpf, _vlan, vlan_rule
 from vnetx.datapath import load, pins
 from vnetx.datapath.build import Build
 from vnetx.errors import VnetxError, from_os
-from vnetx.model import PortSettings
+from vnetx.model import ENDPOINT_KINDS, PortSettings, format_mac
 
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
@@ -338,6 +338,7 @@ class SwitchMaps:
         key = _U32.pack(index)
         self.set_vlan_mapping(index, {})
         self.set_port_vlans(index, 0, 0)
+        self.set_sources(index, ())
         _bpf.map_update(self.fds["ports"], key, _abi.pack_port())
         self.advance_epoch()
         _bpf.map_update(self.fds["port_state"], key, bytes(_SIZES["port_state"][1]))
@@ -347,6 +348,51 @@ class SwitchMaps:
             _bpf.map_delete(self.fds["devmap"], key)
         for reason in _abi.REASONS:
             _bpf.map_delete(self.fds["reasons"], key + _U32.pack(reason))
+
+    # ------------------------------------------------------------ endpoints
+
+    def sources(self) -> dict[bytes, list[int]]:
+        """Indices of the endpoints that take all frames of a source address, by address."""
+        items = _bpf.map_items(self.fds["sources"], *_SIZES["sources"])
+        return {_abi.unpack_source_key(key): _abi.unpack_source(raw) for key, raw in items}
+
+    def set_sources(self, index: int, macs: Collection[bytes]) -> None:
+        """The endpoint takes frames of these source addresses, and of no other.
+
+        Raises:
+            VnetxError: one of them has as many endpoints as it can have.
+        """
+        now = self.sources() if macs or self._has_sources() else {}
+        after = {mac: [each for each in ports if each != index] for mac, ports in now.items()}
+        for mac in macs:
+            after.setdefault(mac, []).append(index)
+            if len(after[mac]) > _abi.SOURCE_PORTS:
+                raise VnetxError(
+                    f"source {format_mac(mac)}",
+                    f"{_abi.SOURCE_PORTS} endpoints take its frames, and no more can",
+                )
+        if after == now:
+            return
+        flag, flags = _abi.SWITCH_FLAGS["sources"], self.switch()["flags"]
+        for mac, ports in after.items():
+            key = _abi.pack_source_key(mac)
+            if ports:
+                _bpf.map_update(self.fds["sources"], key, _abi.pack_source(ports))
+            else:
+                _bpf.map_delete(self.fds["sources"], key)
+        self.set_switch(flags=flags | flag if any(after.values()) else flags & ~flag)
+        self.advance_epoch()
+
+    def _has_sources(self) -> bool:
+        return bool(self.switch()["flags"] & _abi.SWITCH_FLAGS["sources"])
+
+    def leave_parent(self, index: int) -> None:
+        """Endpoints of this port, which goes, have no NIC any more."""
+        if all(record["kind"] not in ENDPOINT_KINDS for record in self.interfaces().values()):
+            return
+        for other, port in self.ports().items():
+            if port["parent"] == index:
+                self.set_port(other, {**port, "parent": _abi.PORT_GONE})
 
     # ------------------------------------------------------------ VLANs
 

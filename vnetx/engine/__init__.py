@@ -17,6 +17,7 @@ from vnetx import _abi
 from vnetx.config import Document
 from vnetx.engine.attach import (
     attach_devices,
+    check_no_endpoints,
     check_no_interface,
     check_settable,
     find_port,
@@ -172,6 +173,7 @@ def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | Non
                     f"vnetx switch del {switch}",
                 )
             check_no_interface(session, switch, link, "detaching")
+            check_no_endpoints(session, switch, link)
             found.append((switch, link.ifindex))
         session.expect_many(len(found))
         for switch, ifindex in found:

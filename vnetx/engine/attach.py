@@ -7,6 +7,7 @@ from typing import Any
 
 from vnetx.device import Link
 from vnetx.engine.interfaces import interface_of_port
+from vnetx.engine.macvlan import endpoints_of
 from vnetx.engine.ports import attach_port, check_attachable, check_host_stays
 from vnetx.engine.session import Session
 from vnetx.engine.switches import become_vlan_aware, ensure_switch, set_ports_vlans
@@ -91,6 +92,15 @@ def check_no_interface(session: Session, switch: str, link: Link, what: str) -> 
         )
 
 
+def check_no_endpoints(session: Session, switch: str, link: Link) -> None:
+    """A NIC stays as long as there are endpoints on it."""
+    names = " ".join(endpoints_of(session, switch, link.ifindex))
+    if names:
+        raise VnetxError(
+            f"detaching {link.name}", f"it has endpoints: {names}", f"vnetx link del {names}"
+        )
+
+
 def check_settable(
     session: Session, switch: str, link: Link, ifname: str, changes: Mapping[str, Any]
 ) -> None:
@@ -109,7 +119,7 @@ def check_settable(
 def set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings]) -> None:
     """Gives ports these settings, by ifindex."""
     maps = session.maps(switch)
-    meta, used = maps.meta(), set(maps.slots())
+    used = set(maps.slots())
     by_index = {maps.index_of(ifindex): settings for ifindex, settings in ports.items()}
     for index, settings in by_index.items():
         port = maps.port(index)
@@ -119,6 +129,4 @@ def set_ports(session: Session, switch: str, ports: Mapping[int, PortSettings]) 
     for ifindex, settings in ports.items():
         link = session.link_by_index(ifindex)
         assert link is not None
-        is_host = ifindex == meta["host_port_ifindex"]
-        local = meta["mac"] if is_host else None
-        attach_port(session, switch, link, settings, local_mac=local, used=used)
+        attach_port(session, switch, link, settings, used=used)

@@ -23,6 +23,7 @@ from vnetx.engine.vnis import check_vnis, keep_vnis, need_vtep, set_vnis
 from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
+    ENDPOINT_KINDS,
     check_switch_name,
     format_mac,
 )
@@ -44,6 +45,13 @@ def check_applicable(session: Session, name: str, wanted: ConfigSwitch) -> None:
                 "make it first, or take it out of the document",
             )
         check_attachable(session, link, name)
+    for interface, each in wanted.interfaces.items():
+        if each.kind in ENDPOINT_KINDS and each.parent not in wanted.ports:
+            raise VnetxError(
+                f"interface {interface} of switch {name}",
+                f"its parent {each.parent} is none of the ports" if each.parent else "no parent",
+                "parent: a port of the same switch",
+            )
 
 
 def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
@@ -93,7 +101,7 @@ def _apply_host(session: Session, name: str, wanted: ConfigSwitch) -> None:
     if outer is not None:
         settings = replace(wanted.host, hook="tc")
         used = set(maps.slots())
-        attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
+        attach_port(session, name, outer, settings, own_mac=meta["mac"], used=used)
 
 
 def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:

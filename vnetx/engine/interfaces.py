@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vnetx.engine.kind import Kind, alias, mac_of
+from vnetx.engine.macvlan import Macvlan
 from vnetx.engine.pair import Pair
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session, hooks_of
@@ -19,7 +20,7 @@ from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair()}
+KINDS: Mapping[str, Kind] = {"veth": Pair(), "macvlan": Macvlan()}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -54,6 +55,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
         session.executor.done.append(f"make interface {name} of {switch}")
     if session.executor.rehearsing or maps is None:
         return
+    place = kind.port(session, switch, name, wanted)
     if not record:
         session.if_it_fails(remove_interface, session, switch, name)
         kind.make(session, switch, name, wanted)
@@ -61,7 +63,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     port = session.links.by_index(record["ifindex"])
     if port is None:
         raise VnetxError(f"interface {name}", "its port vanished")
-    attach_port(session, switch, port, wanted.port, used=set(maps.slots()))
+    attach_port(session, switch, port, wanted.port, used=set(maps.slots()), **place)
     now = kind.seen(session, name, record)
     if now is None:
         raise VnetxError(
@@ -113,6 +115,7 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
             mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
             own_netns=record["own_netns"],
             port=maps.port_settings(maps.index_of(record["ifindex"])),
+            **KINDS[record["kind"]].known(session, switch, record),
         )
         with contextlib.suppress(VnetxError):
             each = replace(each, **KINDS[each.kind].seen(session, name, record) or {})

@@ -46,6 +46,16 @@ class Kind(Protocol):
     ) -> None:
         """Gives an interface what is wanted."""
 
+    def port(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+        """What :func:`vnetx.engine.ports.attach_port` has to know of the port beside its settings.
+
+        Raises:
+            VnetxError: it cannot be such a port.
+        """
+
+    def known(self, session: Session, switch: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Of an interface what its port says, as fields of :class:`vnetx.model.Interface`."""
+
     def told(self, wanted: Interface) -> str:
         """What :meth:`write` gives it, for people."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from vnetx import model
+from vnetx.engine.attach import attach_devices, set_ports
 from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import find_interface, observed, remove_interface, set_interface
 from vnetx.engine.session import Result, Session
@@ -14,7 +15,7 @@ from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switc
 from vnetx.engine.transaction import transaction
 from vnetx.errors import VnetxError
 from vnetx.links import Links
-from vnetx.model import DEFAULT_SWITCH, Interface, SwitchSettings, changed
+from vnetx.model import DEFAULT_SWITCH, Interface, SwitchSettings, Vlans, changed
 
 
 def link_add(
@@ -43,14 +44,48 @@ def link_add(
                 f"it hangs on switch {other} already",
                 f"vnetx link del {name}",
             )
-        switch = other or switch or DEFAULT_SWITCH
-        now = observed(session, switch)[name] if other else Interface()
+        now = observed(session, other)[name] if other else Interface()
         wanted = replace(now, **settings, port=changed(now.port, **port))
+        switch = other or _switch_for(session, name, wanted, switch)
+        if wanted.kind in model.ENDPOINT_KINDS:
+            _ready_parent(session, switch, wanted)
         ensure_switch(session, switch, SwitchSettings(), implicit=True)
         if port.keys() & model.VLAN_SETTINGS:
             become_vlan_aware(session, switch)
         set_interface(session, switch, name, wanted)
         return session.result()
+
+
+def _switch_for(session: Session, name: str, wanted: Interface, switch: str | None) -> str:
+    """Where an interface is to hang: an endpoint's NIC tells."""
+    link = session.link(wanted.parent) if wanted.parent else None
+    there = session.switch_of(link.ifindex) if link else None
+    if there is not None and switch not in (None, there):
+        raise VnetxError(
+            f"making interface {name}",
+            f"its parent {wanted.parent} is a port of switch {there}",
+            f"--switch {there}",
+        )
+    return there or switch or DEFAULT_SWITCH
+
+
+def _ready_parent(session: Session, switch: str, wanted: Interface) -> None:
+    """The NIC of an endpoint is a port, and in the endpoint's VLAN."""
+    if wanted.parent is None:
+        raise VnetxError("an endpoint", "it is on no NIC", "give --parent NIC")
+    link = session.link(wanted.parent)
+    if link is None or session.switch_of(link.ifindex) is None:
+        attach_devices(session, [wanted.parent], switch, "auto", {})
+        link = session.link(wanted.parent)
+    if link is None or session.executor.rehearsing or wanted.port.vlans == Vlans():
+        return
+    maps = session.maps(switch)
+    own = maps.port_settings(maps.index_of(link.ifindex))
+    missing = wanted.port.vlans.member & ~own.vlans.member
+    if missing:
+        become_vlan_aware(session, switch)
+        vlans = replace(own.vlans, member=own.vlans.member | missing)
+        set_ports(session, switch, {link.ifindex: replace(own, vlans=vlans)})
 
 
 def link_del(names: Sequence[str]) -> Result:

@@ -90,6 +90,14 @@ class Pair:
                 links.set_addresses(inner.ifindex, wanted.addresses)
                 links.set_routes(inner.ifindex, wanted.routes)
 
+    def port(
+        self, _session: Session, _switch: str, _name: str, _wanted: Interface
+    ) -> dict[str, Any]:
+        return {}
+
+    def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
     def told(self, wanted: Interface) -> str:
         return f"{', '.join(wanted.addresses) or 'no addresses'}, MTU {wanted.mtu}"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from vnetx import _abi, _bpf
 from vnetx.device import Link
 from vnetx.engine.execute import NoNativeXdp
-from vnetx.engine.session import Session, observe
+from vnetx.engine.session import Session, local_mac, observe
 from vnetx.engine.underlays import leave_underlay
 from vnetx.errors import VnetxError
 from vnetx.model import (
     PortSettings,
 )
-from vnetx.plan import PortDesired, PortObserved, plan_port
+from vnetx.plan import Endpoint, PortDesired, PortObserved, plan_port
 
 
 def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> PortDesired | None:
@@ -27,7 +27,6 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
         return None
     hooks = {number: name for name, number in _abi.HOOKS.items()}
     meta = session.maps(switch).meta()
-    is_host = observed.ifindex == meta["host_port_ifindex"]
     return PortDesired(
         settings=session.maps(switch).port_settings(observed.index),
         hook=hooks[port["hook"]],
@@ -35,7 +34,8 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
         twin=observed.twin,
         peer_mac=port["peer_mac"] if port["flags"] & _abi.PORT_FLAGS["peer"] else None,
         peer_retype=bool(port["flags"] & _abi.PORT_FLAGS["peer_retype"]),
-        local_mac=meta["mac"] if is_host else None,
+        local_mac=local_mac(session.maps(switch), port),
+        endpoint=Endpoint.of(port),
         group_forward=meta["group_forward"],
         vlan_aware=_is(session, switch, "vlan_aware"),
         shared_learning=_is(session, switch, "shared_learning"),
@@ -66,6 +66,8 @@ def detach_one(session: Session, switch: str, ifindex: int, *, gone: bool = Fals
     before = _desired_as_is(session, switch, seen)
     if before is not None:
         session.if_it_fails(_return_to, session, switch, before, ifindex)
+    if seen.index and not session.executor.rehearsing:
+        session.maps(switch).leave_parent(seen.index)
     _run(session, switch, None, seen)
 
 
@@ -145,22 +147,30 @@ def attach_port(
     *,
     force: bool = False,
     unconfirmed: bool = False,
-    local_mac: bytes | None = None,
+    own_mac: bytes | None = None,
+    endpoint: Endpoint | None = None,
     used: set[int],
 ) -> None:
-    """Makes a device a port, or a port what `settings` say."""
+    """Makes a device a port, or a port what `settings` say.
+
+    Args:
+        own_mac: the address behind it that is no other's; of a port that is there it stays.
+        endpoint: what makes it one on a NIC, likewise.
+    """
     what = f"attaching {link.name}"
     maps = session.maps(switch)
     leave_underlay(session, link)
     seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
+    if before is not None:
+        own_mac, endpoint = own_mac or before.local_mac, endpoint or before.endpoint
     index = seen.index or free_index(used, maps.meta()["max_ports"], what)
     used.add(index)
     twin = seen.twin
-    if local_mac is None and link.carries_host and not twin:
+    if own_mac is None and link.carries_host and not twin:
         twin = free_index(used, maps.meta()["max_ports"], what)
-    if local_mac is not None or (not link.carries_host and is_new):
+    if own_mac is not None or (not link.carries_host and is_new):
         twin = 0
     if twin:
         used.add(twin)
@@ -173,7 +183,8 @@ def attach_port(
         twin=twin,
         peer_mac=session.links.peer_mac(link),
         peer_retype=not session.peer_scrubs,
-        local_mac=local_mac,
+        local_mac=own_mac,
+        endpoint=endpoint,
         group_forward=maps.meta()["group_forward"],
         vlan_aware=_is(session, switch, "vlan_aware"),
         shared_learning=_is(session, switch, "shared_learning"),

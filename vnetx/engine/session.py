@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vnetx.device import Link
 from vnetx.engine.execute import Executor
 from vnetx.errors import VnetxError
 from vnetx.links import Links, features
-from vnetx.plan import PortObserved
+from vnetx.plan import Endpoint, PortObserved
 
 #: From how many devices on one dump of all of them is quicker than asking one by one.
 _MANY = 16
@@ -190,7 +190,7 @@ def observe(
         twin=twin,
         twin_port=maps.port(twin) if twin else None,
         bound=bound,
-        has_local=_has_local(maps, link, index, twin),
+        has_local=_has_local(maps, link, index, port, twin),
         hooks=hooks_of(session, maps, ifindex) if link else _dead_hooks(maps, ifindex),
         features=features(link) if look and link else {},
         peer_features=features(link, peer=True) if look and link and link.peer else {},
@@ -208,8 +208,21 @@ def _dead_hooks(maps: SwitchMaps, ifindex: int) -> frozenset[str]:
     return frozenset(hook for hook in hooks if maps.link_path(ifindex, hook).exists())
 
 
-def _has_local(maps: SwitchMaps, link: Link | None, index: int, twin: int) -> bool:
-    if link is None or not (index or twin):
+def local_mac(maps: SwitchMaps, port: Mapping[str, Any]) -> bytes | None:
+    """The address that is behind a port and no other's: the host's or an endpoint's."""
+    if port["flags"] & _abi.PORT_FLAGS["host_port"]:
+        mac: bytes = maps.meta()["mac"]
+        return mac
+    if Endpoint.of(port) is None:
+        return None
+    records = maps.interfaces().values()
+    return next((each["mac"] for each in records if each["ifindex"] == port["ifindex"]), None)
+
+
+def _has_local(
+    maps: SwitchMaps, link: Link | None, index: int, port: Mapping[str, Any] | None, twin: int
+) -> bool:
+    if link is None or not (port or twin):
         return False
-    mac = link.mac if twin else maps.meta()["mac"]
-    return maps.local_port(mac) == (twin or index)
+    mac = link.mac if twin else local_mac(maps, port or {})
+    return mac is not None and maps.local_port(mac) == (twin or index)

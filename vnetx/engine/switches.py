@@ -172,7 +172,7 @@ def _make_host_port(session: Session, name: str, mac: bytes) -> None:
     maps = session.maps(name)
     maps.set_meta(host_ifindex=inner_link.ifindex, host_port_ifindex=outer_link.ifindex)
     attach_port(
-        session, name, outer_link, PortSettings(hook="tc"), local_mac=mac, used=set(maps.slots())
+        session, name, outer_link, PortSettings(hook="tc"), own_mac=mac, used=set(maps.slots())
     )
     session.executor.done.append(f"make host port {name}")
 
@@ -195,7 +195,7 @@ def complete_switch(session: Session, name: str) -> None:
         index = maps.index_of(outer.ifindex)
         settings = replace(maps.port_settings(index), hook="tc")
         used = set(maps.slots())
-        attach_port(session, name, outer, settings, local_mac=meta["mac"], used=used)
+        attach_port(session, name, outer, settings, own_mac=meta["mac"], used=used)
     if meta["build"] != session.executor.build.key:
         _reload(session, name)
 
@@ -303,6 +303,7 @@ def set_switch(session: Session, name: str, before: SwitchSettings, after: Switc
         if not port["flags"] & _abi.PORT_FLAGS["host"] and port["group_forward"] != wanted:
             maps.set_port(index, {**port, "group_forward": wanted})
     flags = _switch_flags(after, implicit=implicit)
+    flags |= maps.switch()["flags"] & _abi.SWITCH_FLAGS["sources"]
     vlans = [(each.vlan_aware, each.shared_learning) for each in (before, after)]
     if vlans[0] != vlans[1]:
         _change_ports_vlans(maps, after)

@@ -222,6 +222,9 @@ enum vnetx_bum {
 	VNETX_BUM_KINDS,
 };
 
+/* Index of a port that was there once, and of no other. */
+#define VNETX_PORT_GONE 0xffff
+
 /* A port; ifindex 0 is a free slot.  Written by user space only. */
 struct vnetx_port {
 	__u32 ifindex;
@@ -249,7 +252,7 @@ struct vnetx_port {
 	__u16 priority;
 	/* VID of untagged frames, 0 for none. */
 	__u16 pvid;
-	/* Index of the port that the NIC is of which this one is an endpoint, or 0. */
+	/* Index of the port that the NIC is of which this one is an endpoint, or VNETX_PORT_GONE. */
 	__u16 parent;
 	/* Index of the port at the other end of the wire that this one is an end of, or 0. */
 	__u16 wire;

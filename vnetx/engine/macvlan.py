@@ -1,0 +1,98 @@
+"""Interfaces that are endpoints on a NIC: a veth pair whose port the data plane treats as the
+kernel's macvlan does (bpf/lib/endpoint.h)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vnetx.engine.kind import mac_of
+from vnetx.engine.pair import Pair
+from vnetx.engine.session import Session
+from vnetx.errors import VnetxError
+from vnetx.model import Interface, format_mac
+from vnetx.plan import Endpoint
+
+
+class Macvlan(Pair):
+    """See :class:`vnetx.engine.kind.Kind`."""
+
+    def port(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+        maps, mac = session.maps(switch), mac_of(switch, name, wanted)
+        what = f"interface {name} on {wanted.parent}"
+        link = session.link(wanted.parent) if wanted.parent else None
+        parent = maps.index_of(link.ifindex) if link else 0
+        if link is None or not parent:
+            raise VnetxError(
+                what if wanted.parent else f"interface {name}",
+                f"its parent is no port of switch {switch}" if link else "its parent is not there",
+                f"vnetx attach {wanted.parent} --switch {switch}" if link else "see ip link",
+            )
+        if Endpoint.of(maps.port(parent) or {}):
+            raise VnetxError(what, "that is an endpoint itself", "give the NIC that it is on")
+        if not mac_is_free(session, switch, mac, maps.interfaces().get(name)):
+            raise VnetxError(
+                what,
+                f"{format_mac(mac)} is the address of another endpoint or of the host",
+                "--mac",
+            )
+        endpoint = Endpoint(parent, wanted.mode, wanted.host_access)
+        return {"own_mac": mac, "endpoint": endpoint}
+
+    def known(self, session: Session, switch: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        maps = session.maps(switch)
+        index = maps.index_of(record["ifindex"])
+        port = maps.port(index)
+        endpoint = Endpoint.of(port) if port else None
+        if endpoint is None:
+            return {}
+        parent = maps.port(endpoint.parent) if endpoint.parent in maps.slots() else None
+        return {
+            "parent": session.links.name_of(parent["ifindex"]) if parent else None,
+            "mode": endpoint.mode,
+            "host_access": endpoint.host_access,
+            "sources": _sources(session, record),
+        }
+
+    def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        now = super().seen(session, name, record)
+        return now and {**now, "sources": _sources(session, record)}
+
+    def write(
+        self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
+    ) -> None:
+        super().write(session, name, record, wanted)
+        switch = session.switch_of(record["ifindex"])
+        if switch is not None:
+            maps = session.maps(switch)
+            maps.set_sources(maps.index_of(record["ifindex"]), wanted.sources)
+
+
+def endpoints_of(session: Session, switch: str, ifindex: int) -> list[str]:
+    """The names of the endpoints that a port has."""
+    maps = session.maps(switch)
+    index = maps.index_of(ifindex)
+    ports = {port["ifindex"]: port for port in maps.ports().values()}
+    return sorted(
+        name
+        for name, record in maps.interfaces().items()
+        if (port := ports.get(record["ifindex"])) and index and port["parent"] == index
+    )
+
+
+def _sources(session: Session, record: Mapping[str, Any]) -> tuple[bytes, ...]:
+    switch = session.switch_of(record["ifindex"])
+    if switch is None:
+        return ()
+    maps = session.maps(switch)
+    index = maps.index_of(record["ifindex"])
+    return tuple(sorted(mac for mac, ports in maps.sources().items() if index in ports))
+
+
+def mac_is_free(
+    session: Session, switch: str, mac: bytes, record: Mapping[str, Any] | None
+) -> bool:
+    """Whether an address is nobody's in a switch but for the interface that the record is of."""
+    maps = session.maps(switch)
+    owner = maps.local_port(mac)
+    return not owner or (record is not None and owner == maps.index_of(record["ifindex"]))
