@@ -184,7 +184,18 @@ def _interface(own: model.Interface) -> dict[str, Any]:
     plain: dict[str, Any] = {"vlan": port.pop("access")} if "access" in port else {}
     if own.addresses:
         plain["ip"] = list(own.addresses)
-    for name in ("kind", "netns", "own_netns", "mtu", "mac"):
+    names = (
+        "kind",
+        "netns",
+        "own_netns",
+        "owner",
+        "group",
+        "multi_queue",
+        "vnet_hdr",
+        "mtu",
+        "mac",
+    )
+    for name in names:
         value = getattr(own, name)
         if value != getattr(model.Interface, name):
             plain[name] = model.format_mac(value) if isinstance(value, bytes) else value

@@ -682,8 +682,28 @@ _FLAG_SETTINGS = (
 )
 
 
-#: What `vnetx link add` makes.
-INTERFACE_KINDS = ("veth",)
+_OF_ANY_PLACE = ("addresses", "routes", "netns", "own_netns")
+_OF_A_FILE = ("owner", "group", "multi_queue", "vnet_hdr")
+#: What `vnetx link add` makes, and what each of them can be given beside MTU, MAC and port.
+_SETTINGS_OF = {"veth": _OF_ANY_PLACE, "tap": _OF_A_FILE}
+INTERFACE_KINDS = tuple(_SETTINGS_OF)
+#: Kinds whose other end is a file that a program has open.
+FILE_KINDS = ("tap",)
+#: Of a tap: what the kernel takes.
+_FILE_MTU_MAX = 65521
+LAST_ID = 2**32 - 2
+_NOT_OF_A_TAP = {
+    "addresses": ("it has none: what is behind it has its own", "give them there"),
+    "routes": ("it has none: what is behind it has its own", "give them there"),
+    "netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
+    "own_netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
+}
+_WORDS = {
+    "netns": "network namespace",
+    "own_netns": "a namespace of its own",
+    "multi_queue": "queues",
+    "vnet_hdr": "vnet header",
+}
 
 
 @dataclass(frozen=True)
@@ -691,7 +711,8 @@ class Interface:
     """An interface that hangs on a switch.
 
     Attributes:
-        kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port.
+        kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port;
+            "tap": the port itself, whose other end a virtual machine or a program has open.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
         netns: name of, or path to, the network namespace where it is; None for the switch's.
         mtu: bytes of the largest layer 3 packet, 68 to 65535.
@@ -699,6 +720,11 @@ class Interface:
         routes: (network, router) of what is reached through it.
         own_netns: the namespace is made for it where it is not there, and goes with it.
         port: the settings of the port.
+        owner, group: numbers of those who may open a tap; both, if both are given. Root alone may
+            if none is.
+        multi_queue: a tap can be opened several times, for a queue each.
+        vnet_hdr: the program behind a tap takes and gives checksums and segments as a virtual
+            machine does, until one opens it otherwise. None for the default: on.
     """
 
     addresses: tuple[str, ...] = ()
@@ -709,13 +735,17 @@ class Interface:
     routes: tuple[tuple[str, str], ...] = ()
     own_netns: bool = False
     port: PortSettings = PortSettings()
+    owner: int | None = None
+    group: int | None = None
+    multi_queue: bool = False
+    vnet_hdr: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in INTERFACE_KINDS:
             raise InvalidValue(
                 f"kind '{self.kind}'", "unknown", f"one of {', '.join(INTERFACE_KINDS)}"
             )
-        _check_range("mtu", self.mtu, 68, 65535)
+        self._check_kind()
         if self.mac is not None:
             check_station_mac(self.mac)
         object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
@@ -727,6 +757,34 @@ class Interface:
             )
         if self.own_netns and (self.netns is None or "/" in self.netns):
             raise InvalidValue("a namespace of its own", "needs a name", "--to-netns NAME")
+
+    def _check_kind(self) -> None:
+        """What is given that only another kind has; defaults in the one form that is compared."""
+        for name in (*_OF_ANY_PLACE, *_OF_A_FILE):
+            if name in _SETTINGS_OF[self.kind] or getattr(self, name) in (None, (), False):
+                continue
+            why, remedy = _NOT_OF_A_TAP.get(name, ("only a tap has that", "--kind tap"))
+            raise InvalidValue(f"{_WORDS.get(name, name)} of a {self.kind}", why, remedy)
+        if self.kind not in FILE_KINDS:
+            _check_range("mtu", self.mtu, 68, 65535)
+            return
+        _check_range(f"mtu of a {self.kind}", self.mtu, 68, _FILE_MTU_MAX)
+        for name in ("owner", "group"):
+            _check_range(name, getattr(self, name) or 0, 0, LAST_ID)
+        if self.owner == 0 and self.group is None:
+            object.__setattr__(self, "owner", None)
+        if self.vnet_hdr:
+            object.__setattr__(self, "vnet_hdr", None)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether its other end is a file that a program has open."""
+        return self.kind in FILE_KINDS
+
+    @property
+    def has_vnet_hdr(self) -> bool:
+        """`vnet_hdr`, also where it is the default."""
+        return self.has_file and self.vnet_hdr is not False
 
     @classmethod
     def in_vlan(cls, vid: int, addresses: tuple[str, ...] = (), **more: Any) -> Interface:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from vnetx import config, model, vlan_rule
+from vnetx import accounts, config, model, vlan_rule
 from vnetx.errors import InvalidValue
 
 # ------------------------------------------------------------ text
@@ -243,6 +243,10 @@ class _MadeInterface(_Part):
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
     own_netns: bool = False
+    owner: Annotated[int | None, _checked(accounts.user)] = None
+    group: Annotated[int | None, _checked(accounts.group)] = None
+    multi_queue: bool = False
+    vnet_hdr: bool | None = None
     mtu: int = model.Interface.mtu
     mac: _Mac | None = None
     routes: Annotated[dict[str, str], _empty_is(dict)] = Field(default_factory=dict)
@@ -259,10 +263,9 @@ class _MadeInterface(_Part):
             if "vlans" in self.port.tagging():
                 raise InvalidValue("VLANs of an interface", "are given by 'vlan' and by 'port'")
             port = replace(port, vlans=model.Vlans.access(self.vlan))
-        names = ("kind", "netns", "own_netns", "mtu", "mac")
-        own = {name: getattr(self, name) for name in names}
-        routes = tuple(self.routes.items())
-        return model.Interface(tuple(self.ip), routes=routes, port=port, **own)
+        own = {name: getattr(self, name) for name in self.model_fields_set - {"vlan", "ip"}}
+        own |= {"routes": tuple(self.routes.items()), "port": port}
+        return model.Interface(tuple(self.ip), **own)
 
 
 class _Switch(_Part):

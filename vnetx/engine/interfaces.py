@@ -15,11 +15,12 @@ from vnetx.engine.kind import Kind, alias, mac_of
 from vnetx.engine.pair import Pair
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session, hooks_of
+from vnetx.engine.tap import Tap
 from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair()}
+KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap()}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -71,8 +72,8 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     if before == wanted and port.mtu == wanted.mtu:
         return
     session.if_it_fails(kind.write, session, name, record, before)
-    kind.write(session, name, record, wanted)
-    session.executor.done.append(f"{name} has {kind.told(wanted)}")
+    if kind.write(session, name, record, wanted):
+        session.executor.done.append(f"{name} has {kind.told(wanted)}")
 
 
 def remove_interface(session: Session, switch: str, name: str) -> None:
@@ -109,10 +110,9 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
     for name, record in maps.interfaces().items():
         each = Interface(
             kind=record["kind"],
-            netns=record["netns"] or None,
             mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
-            own_netns=record["own_netns"],
             port=maps.port_settings(maps.index_of(record["ifindex"])),
+            **KINDS[record["kind"]].settings(record),
         )
         with contextlib.suppress(VnetxError):
             each = replace(each, **KINDS[each.kind].seen(session, name, record) or {})

@@ -45,6 +45,8 @@ def link_add(
             )
         switch = other or switch or DEFAULT_SWITCH
         now = observed(session, switch)[name] if other else Interface()
+        if settings.get("kind", now.kind) != now.kind:
+            now = Interface(port=now.port)
         wanted = replace(now, **settings, port=changed(now.port, **port))
         ensure_switch(session, switch, SwitchSettings(), implicit=True)
         if port.keys() & model.VLAN_SETTINGS:
