@@ -761,7 +761,8 @@ class Interface:
     def _check_kind(self) -> None:
         """What is given that only another kind has; defaults in the one form that is compared."""
         for name in (*_OF_ANY_PLACE, *_OF_A_FILE):
-            if name in _SETTINGS_OF[self.kind] or getattr(self, name) in (None, (), False):
+            is_given = getattr(self, name) != getattr(Interface, name)
+            if name in _SETTINGS_OF[self.kind] or not is_given:
                 continue
             why, remedy = _NOT_OF_A_TAP.get(name, ("only a tap has that", "--kind tap"))
             raise InvalidValue(f"{_WORDS.get(name, name)} of a {self.kind}", why, remedy)

@@ -81,13 +81,13 @@ def tun_of(wanted: Interface) -> Tun:
 
 
 def is_changeable(now: Tun, wanted: Tun) -> bool:
-    """Whether a device can become another one: it stays multi-queue or not, and an owner and a
-    group can be others, but not none."""
-    loses = [
-        a is not None and b is None
-        for a, b in ((now.owner, wanted.owner), (now.group, wanted.group))
-    ]
-    return now.multi_queue == wanted.multi_queue and not any(loses)
+    """Whether a device can become another one, and back: it stays multi-queue or not, and an owner
+    or group can become another one, but not none."""
+    return (now.multi_queue, now.owner is None, now.group is None) == (
+        wanted.multi_queue,
+        wanted.owner is None,
+        wanted.group is None,
+    )
 
 
 def in_use(name: str) -> VnetxError:
