@@ -179,7 +179,10 @@ def _place(entry: StaticEntry) -> dict[str, Any]:
 
 
 #: Of an interface what a document has as it is.
-INTERFACE_FIELDS = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mtu", "mac")
+_AS_IT_IS = (
+    *("kind", "parent", "mode", "host_access", "netns", "own_netns"),
+    *("owner", "group", "multi_queue", "vnet_hdr", "mtu", "mac"),
+)
 
 
 def _interface(own: model.Interface) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def _interface(own: model.Interface) -> dict[str, Any]:
     plain: dict[str, Any] = {"vlan": port.pop("access")} if "access" in port else {}
     if own.addresses:
         plain["ip"] = list(own.addresses)
-    for name in INTERFACE_FIELDS:
+    for name in _AS_IT_IS:
         value = getattr(own, name)
         if value != getattr(model.Interface, name):
             plain[name] = model.format_mac(value) if isinstance(value, bytes) else value

@@ -9,6 +9,27 @@ _UNFILTERED_KINDS = ("veth", "tun")
 
 
 @dataclass(frozen=True)
+class Tun:
+    """What a tap or a tun is, a device whose other end is a file of a program.
+
+    Attributes:
+        tap: it carries frames; a tun carries packets.
+        owner, group: who may open it, by number; both, if both are given.
+        multi_queue: it can be opened several times, for a queue each.
+        vnet_hdr: ``struct virtio_net_hdr`` precedes what the program reads and writes. What opens
+            the device decides anew.
+        open: a program has it open.
+    """
+
+    tap: bool
+    owner: int | None = None
+    group: int | None = None
+    multi_queue: bool = False
+    vnet_hdr: bool = False
+    open: bool = False
+
+
+@dataclass(frozen=True)
 class Link:
     """What netlink says of a device, as far as a switch asks.
 
@@ -19,6 +40,7 @@ class Link:
         peer: ifindex of a veth's peer, 0 without.
         xdp: (program id, "native" | "generic" | ...) of an XDP program on it.
         addressed: it carries an address that somebody gave it (not only IPv6 link-local).
+        tun: of a tap or a tun, what it is.
     """
 
     ifindex: int
@@ -37,6 +59,7 @@ class Link:
     xdp: tuple[int, str] | None
     addressed: bool
     alias: str
+    tun: Tun | None = None
 
     @property
     def filters(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from vnetx import netns, state
+from vnetx import netns, state, tun
 from vnetx.datapath import build, headers, pins
 from vnetx.errors import VnetxError
 
@@ -212,6 +212,17 @@ def _foreign_pins() -> Iterator[Check]:
         )
 
 
+# ------------------------------------------------------------ what only some ask for
+
+
+def _taps() -> Iterator[Check]:
+    try:
+        with tun.opened():
+            yield Check("taps", "ok", str(tun.FILE))
+    except VnetxError as error:
+        yield Check("taps", "warn", f"none can be made: {error.what}, {error.why}", error.remedy)
+
+
 # ------------------------------------------------------------ switches
 
 
@@ -290,6 +301,7 @@ _CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _privileges,
     _bpffs,
     _foreign_pins,
+    _taps,
     _switches,
 )
 

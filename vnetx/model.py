@@ -682,14 +682,38 @@ _FLAG_SETTINGS = (
 )
 
 
-#: What `vnetx link add` makes.
-INTERFACE_KINDS = ("veth", "macvlan")
-
-#: Those that are endpoints on a NIC.
+_OF_ANY_PLACE = ("addresses", "routes", "netns", "own_netns")
+_OF_A_FILE = ("owner", "group", "multi_queue", "vnet_hdr")
+_OF_AN_ENDPOINT = ("parent", "mode", "sources", "host_access")
+#: What `vnetx link add` makes, and what each of them can be given beside MTU, MAC and port.
+_SETTINGS_OF = {
+    "veth": _OF_ANY_PLACE,
+    "tap": _OF_A_FILE,
+    "macvlan": (*_OF_ANY_PLACE, *_OF_AN_ENDPOINT),
+}
+INTERFACE_KINDS = tuple(_SETTINGS_OF)
+#: Kinds whose other end is a file that a program has open.
+FILE_KINDS = ("tap",)
+#: Kinds that are endpoints on a NIC.
 ENDPOINT_KINDS = ("macvlan",)
-
 #: How an endpoint goes with the others of its NIC, as the kernel's macvlan has it.
 ENDPOINT_MODES = ("bridge", "vepa", "private", "source")
+#: Of a tap: what the kernel takes.
+_FILE_MTU_MAX = 65521
+LAST_ID = 2**32 - 2
+_NOT_OF_A_TAP = {
+    "addresses": ("it has none: what is behind it has its own", "give them there"),
+    "routes": ("it has none: what is behind it has its own", "give them there"),
+    "netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
+    "own_netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
+}
+_WORDS = {
+    "netns": "network namespace",
+    "own_netns": "a namespace of its own",
+    "multi_queue": "queues",
+    "vnet_hdr": "vnet header",
+    "host_access": "host access",
+}
 
 
 @dataclass(frozen=True)
@@ -698,7 +722,8 @@ class Interface:
 
     Attributes:
         kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port;
-            "macvlan": the same, and the port is an endpoint on the NIC `parent`.
+            "tap": the port itself, whose other end a virtual machine or a program has open;
+            "macvlan": as "veth", and the port is an endpoint on the NIC `parent`.
         parent: the NIC of an endpoint, a port of the same switch; None: it is gone.
         mode: of :data:`ENDPOINT_MODES`. "bridge": endpoints switch among themselves; "vepa": all
             that they send goes by the wire, and what that reflects is theirs; "private": nothing of
@@ -712,6 +737,11 @@ class Interface:
         routes: (network, router) of what is reached through it.
         own_netns: the namespace is made for it where it is not there, and goes with it.
         port: the settings of the port.
+        owner, group: numbers of those who may open a tap; both, if both are given. Root alone may
+            if none is.
+        multi_queue: a tap can be opened several times, for a queue each.
+        vnet_hdr: the program behind a tap takes and gives checksums and segments as a virtual
+            machine does, until one opens it otherwise. None for the default: on.
     """
 
     addresses: tuple[str, ...] = ()
@@ -726,14 +756,17 @@ class Interface:
     mode: str = "bridge"
     sources: tuple[bytes, ...] = ()
     host_access: bool = True
+    owner: int | None = None
+    group: int | None = None
+    multi_queue: bool = False
+    vnet_hdr: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in INTERFACE_KINDS:
             raise InvalidValue(
                 f"kind '{self.kind}'", "unknown", f"one of {', '.join(INTERFACE_KINDS)}"
             )
-        self._check_endpoint()
-        _check_range("mtu", self.mtu, 68, 65535)
+        self._check_kind()
         if self.mac is not None:
             check_station_mac(self.mac)
         object.__setattr__(self, "addresses", tuple(sorted(map(parse_address, self.addresses))))
@@ -746,12 +779,29 @@ class Interface:
         if self.own_netns and (self.netns is None or "/" in self.netns):
             raise InvalidValue("a namespace of its own", "needs a name", "--to-netns NAME")
 
+    def _check_kind(self) -> None:
+        """What is given that only another kind has; defaults in the one form that is compared."""
+        own = _SETTINGS_OF[self.kind]
+        for name in (*_OF_ANY_PLACE, *_OF_A_FILE, *_OF_AN_ENDPOINT):
+            if name in own or getattr(self, name) == getattr(Interface, name):
+                continue
+            have = [kind for kind, names in _SETTINGS_OF.items() if name in names]
+            other = f"only a {' or a '.join(have)} has one", f"--kind {have[0]}"
+            why, remedy = _NOT_OF_A_TAP.get(name, other)
+            raise InvalidValue(f"{_WORDS.get(name, name)} of a {self.kind}", why, remedy)
+        self._check_endpoint()
+        if self.kind not in FILE_KINDS:
+            _check_range("mtu", self.mtu, 68, 65535)
+            return
+        _check_range(f"mtu of a {self.kind}", self.mtu, 68, _FILE_MTU_MAX)
+        for name in ("owner", "group"):
+            _check_range(name, getattr(self, name) or 0, 0, LAST_ID)
+        if self.owner == 0 and self.group is None:
+            object.__setattr__(self, "owner", None)
+        if self.vnet_hdr:
+            object.__setattr__(self, "vnet_hdr", None)
+
     def _check_endpoint(self) -> None:
-        endpoint = {"parent": None, "mode": "bridge", "sources": (), "host_access": True}
-        given = [name for name, default in endpoint.items() if getattr(self, name) != default]
-        if self.kind not in ENDPOINT_KINDS and given:
-            told = given[0].replace("_", "-")
-            raise InvalidValue(f"{told} of a {self.kind} interface", "only an endpoint has one")
         if self.mode not in ENDPOINT_MODES:
             raise InvalidValue(
                 f"mode '{self.mode}'", "unknown", f"one of {', '.join(ENDPOINT_MODES)}"
@@ -760,6 +810,16 @@ class Interface:
             raise InvalidValue(f"sources in {self.mode} mode", "are of source mode only")
         sources = tuple(sorted({check_station_mac(mac) for mac in self.sources}))
         object.__setattr__(self, "sources", sources)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether its other end is a file that a program has open."""
+        return self.kind in FILE_KINDS
+
+    @property
+    def has_vnet_hdr(self) -> bool:
+        """`vnet_hdr`, also where it is the default."""
+        return self.has_file and self.vnet_hdr is not False
 
     @classmethod
     def in_vlan(cls, vid: int, addresses: tuple[str, ...] = (), **more: Any) -> Interface:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from vnetx import config, model, vlan_rule
+from vnetx import accounts, config, model, vlan_rule
 from vnetx.errors import InvalidValue
 
 # ------------------------------------------------------------ text
@@ -247,6 +247,10 @@ class _MadeInterface(_Part):
     ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
     own_netns: bool = False
+    owner: Annotated[int | None, _checked(accounts.user)] = None
+    group: Annotated[int | None, _checked(accounts.group)] = None
+    multi_queue: bool = False
+    vnet_hdr: bool | None = None
     mtu: int = model.Interface.mtu
     mac: _Mac | None = None
     routes: Annotated[dict[str, str], _empty_is(dict)] = Field(default_factory=dict)
@@ -263,9 +267,9 @@ class _MadeInterface(_Part):
             if "vlans" in self.port.tagging():
                 raise InvalidValue("VLANs of an interface", "are given by 'vlan' and by 'port'")
             port = replace(port, vlans=model.Vlans.access(self.vlan))
-        own = {name: getattr(self, name) for name in config.INTERFACE_FIELDS}
+        own = {name: getattr(self, name) for name in self.model_fields_set - {"vlan", "ip"}}
         own |= {"routes": tuple(self.routes.items()), "sources": tuple(self.sources)}
-        return model.Interface(tuple(self.ip), port=port, **own)
+        return model.Interface(tuple(self.ip), **(own | {"port": port}))
 
 
 class _Switch(_Part):

@@ -10,7 +10,7 @@ from vnetx import model
 from vnetx.errors import InvalidValue
 from vnetx_cli import views
 from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
-from vnetx_cli.params import MAC, SWITCH, given, port_settings, with_storm, with_vlans
+from vnetx_cli.params import GROUP, MAC, SWITCH, USER, given, port_settings, with_storm, with_vlans
 
 
 @click.group()
@@ -19,7 +19,10 @@ def link() -> None:
 
 
 #: Options that are fields of :class:`vnetx.model.Interface`.
-_OWN = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "mtu")
+_OWN = (
+    *("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "mtu"),
+    *("owner", "group", "vnet_hdr"),
+)
 
 
 @link.command("add")
@@ -27,7 +30,8 @@ _OWN = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "m
 @click.option(
     "--kind",
     type=click.Choice(model.INTERFACE_KINDS),
-    help="What it is: one end of a veth pair, whose other end is the port vx-NAME.",
+    help="What it is. veth, the default: one end of a veth pair, whose other end is the port "
+    "vx-NAME. tap: the port itself, for a virtual machine or a program.",
 )
 @click.option("--parent", metavar="NIC", help="The NIC of an endpoint; attached if it is no port.")
 @click.option(
@@ -79,6 +83,28 @@ _OWN = ("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "m
 @click.option(
     "--mac", type=MAC, metavar="MAC", help="Its address; made from its name if not given."
 )
+@click.option(
+    "--owner",
+    type=USER,
+    metavar="USER|UID",
+    help="Who may open a tap, beside root; with a group, members of it alone.",
+)
+@click.option(
+    "--group", type=GROUP, metavar="GROUP|GID", help="A group whose members may open a tap."
+)
+@click.option(
+    "--queues",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Of a tap: 1, the default, or more: then it is multi-queue, and each time that it is "
+    "opened is a queue, up to 256.",
+)
+@click.option(
+    "--vnet-hdr/--no-vnet-hdr",
+    default=None,
+    help="Frames of a tap have a virtio_net_hdr before them, for offloads (the default), until "
+    "what opens it (IFF_VNET_HDR) decides otherwise.",
+)
 @click.option("--mtu", type=click.INT, metavar="BYTES", help="Its MTU; 1500 if not given.")
 @click.option("--vlan", type=click.INT, metavar="VID", help="The same as --access VID.")
 @port_settings
@@ -91,6 +117,7 @@ def add(
     switch: str | None,
     addresses: tuple[str, ...],
     routes: tuple[str, ...],
+    queues: int | None,
     vlan: int | None,
     storm: tuple[tuple[str, int], ...],
     **rest: Any,
@@ -101,6 +128,8 @@ def add(
     """
     own = {key: rest.pop(key) for key in _OWN}
     own |= {"sources": rest.pop("sources") or None}
+    if queues is not None:
+        own["multi_queue"] = queues > 1
     own |= {"addresses": addresses or None, "routes": tuple(map(_route, routes)) or None}
     if vlan is not None:
         if rest["access"] is not None:
@@ -159,7 +188,9 @@ def show(context: Context, /) -> None:
 
 def _told(name: str, own: model.Interface) -> str:
     where = f" in {own.netns}" if own.netns else ""
-    words = [f"{name}{where}", *own.addresses]
+    words = [f"{name}{where}", *([own.kind] if own.has_file else ()), *own.addresses]
+    words += [f"{word} {n}" for word in ("owner", "group") if (n := getattr(own, word)) is not None]
+    words += ["multi-queue"] if own.multi_queue else []
     words += [f"{'default' if n in ('0.0.0.0/0', '::/0') else n} via {r}" for n, r in own.routes]
     if own.kind in model.ENDPOINT_KINDS:
         words.append(f"{own.kind} {own.mode} on {own.parent or 'nothing'}")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from vnetx import model, vlan_rule
+from vnetx import accounts, model, vlan_rule
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Value = TypeVar("_Value")
@@ -119,6 +119,8 @@ MAC = _Parsed("addr", bytes, model.parse_mac)
 STORM = _Storm()
 VIDS = _Parsed("vids", int, model.parse_vids)
 VID = _Parsed("vid", int, model.parse_vid)
+USER = _Parsed("user", int, accounts.user)
+GROUP = _Parsed("group", int, accounts.group)
 #: What a VLAN rule looks at, by kind.
 MATCHES = {kind: _Parsed(kind, vlan_rule.Match, parse) for kind, parse in vlan_rule.PARSERS.items()}
 

@@ -81,6 +81,12 @@ def port(view: PortView) -> dict[str, Any]:
 
 def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
     """An interface that a switch made as `link show` and `vlan interface show` have it."""
+    file = {
+        "owner": own.owner,
+        "group": own.group,
+        "multi_queue": own.multi_queue,
+        "vnet_hdr": own.has_vnet_hdr,
+    }
     return {
         "name": name,
         "switch": switch,
@@ -92,6 +98,7 @@ def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
         "mac": model.format_mac(own.mac) if own.mac else None,
         "addresses": list(own.addresses),
         "routes": [{"to": network, "via": router} for network, router in own.routes],
+        **(file if own.has_file else {}),
         "port": port_settings(own.port),
     } | (_endpoint(own) if own.kind in model.ENDPOINT_KINDS else {})
 

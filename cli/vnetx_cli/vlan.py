@@ -305,7 +305,7 @@ def interface_show(context: Context, /) -> None:
         (switch, name, each)
         for switch, interfaces in engine.interfaces().items()
         for name, each in interfaces.items()
-        if each.vid
+        if each.vid and not each.has_file
     ]
     if context.json:
         print_json([views.interface(*each) for each in found])

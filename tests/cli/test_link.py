@@ -171,6 +171,41 @@ def test_documents(pair: Lab, own: str, tmp_path: Path) -> None:
     assert pings(pair.hosts[0], "192.0.2.50")
 
 
+def test_taps_in_documents(pair: Lab, tmp_path: Path) -> None:
+    pair.vnetx(
+        *("link", "add", "vm", "--kind", "tap", "--owner", "nobody", "--group", "1000"),
+        *("--queues", "4", "--no-vnet-hdr", "--vlan", "20", "--mac", MAC, "--mtu", "9000"),
+    )
+    (shown,) = pair.show("link", "show")
+    assert {key: shown[key] for key in ("kind", "owner", "group", "multi_queue", "vnet_hdr")} == {
+        "kind": "tap",
+        "owner": 65534,
+        "group": 1000,
+        "multi_queue": True,
+        "vnet_hdr": False,
+    }
+    words = "vm  tap  owner 65534  group 1000  multi-queue  VLAN 20"
+    assert pair.vnetx("link", "show").out == f"vnetx0\n└── {words}\n"
+    assert pair.show("vlan", "interface", "show") == []  # the host has none there
+    file = tmp_path / "vnetx.yaml"
+    file.write_text(pair.vnetx("export").out)
+    assert "kind: tap, owner: 65534, group: 1000, multi_queue: true, vnet_hdr: false" in (
+        " ".join(file.read_text().split())
+    )
+    assert pair.vnetx("-v", "apply", str(file)).out == ""
+    pair.vnetx("detach", "--all")
+    assert "vm" not in run("ip", "-n", pair.name, "-br", "link").out
+    assert "make interface vm of vnetx0" in pair.vnetx("apply", "--dry-run", str(file)).out
+    pair.vnetx("apply", str(file))
+    assert pair.vnetx("export").out == file.read_text()
+    file.write_text(file.read_text().replace("owner: 65534", "owner: root"))
+    pair.vnetx("apply", str(file))
+    assert pair.show("link", "show")[0]["owner"] == 0
+    file.write_text("{version: '1', switches: {vnetx0: {interfaces: {vm: {owner: nobody}}}}}")
+    error = pair.vnetx("apply", str(file), status=2).err
+    assert "switches.vnetx0.interfaces.vm: owner of a veth: only a tap has one" in error
+
+
 ERRORS: dict[tuple[str, ...], str] = {
     ("add", "a/b"): "not a name that an interface can have",
     ("add", "x", "--to-netns", "nowhere"): "network namespace nowhere",
@@ -185,6 +220,19 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "p1"): "there is an interface of that name",
     ("add", "web", "--switch", "other"): "it hangs on switch vnetx0 already",
     ("add", "x", "--kind", "tunnel"): "'tunnel' is not one of",
+    ("add", "x", "--kind", "tap", "--to-netns", "y"): "network namespace of a tap: it is where",
+    ("add", "x", "--kind", "tap", "--own-netns"): "a namespace of its own of a tap: it is where",
+    ("add", "x", "--kind", "tap", "--ip", "192.0.2.1/24"): "addresses of a tap: it has none",
+    ("add", "x", "--kind", "tap", "--route", "default=192.0.2.1"): "routes of a tap: it has none",
+    ("add", "x", "--kind", "tap", "--owner", "nobody-here"): "there is none of this name",
+    ("add", "x", "--kind", "tap", "--group", "4294967295"): "not in 0 to 4294967294",
+    ("add", "x", "--kind", "tap", "--mtu", "65522"): "mtu of a tap 65522: not in 68 to 65521",
+    ("add", "x", "--kind", "tap", "--queues", "257"): "257 is not in the range 1<=x<=256",
+    ("add", "x", "--owner", "1000"): "owner of a veth: only a tap has one",
+    ("add", "x", "--group", "root"): "group of a veth: only a tap has one",
+    ("add", "x", "--queues", "2"): "queues of a veth: only a tap has one",
+    ("add", "x", "--no-vnet-hdr"): "vnet header of a veth: only a tap has one",
+    ("add", "p1", "--kind", "tap"): "there is an interface of that name",
     ("del", "x"): "there is none of this name that a switch made",
 }
 

@@ -19,7 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from lib import EMULATED
 from lib.namespaces import Namespace
 from lib.snapshot import Machine, Outcome, Picture, Running, flat
-from vnetx import _abi, _bpf, _vlan, engine, links, state
+from vnetx import _abi, _bpf, _vlan, engine, links, state, tun
 from vnetx.datapath import pins
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
@@ -72,6 +72,7 @@ def instrument(interrupt: Interrupt) -> None:
     for name in ("_mount_here", "_unmount_here"):
         _before(pins, name, interrupt, always)
     _before(IoctlEthtool, "set_features", interrupt, always)
+    _before(tun, "control", interrupt, always)
 
     class Netlink(links.IPRoute):  # type: ignore[misc]
         def __getattr__(self, name: str) -> Any:
@@ -184,6 +185,10 @@ def vni(number: int, *remotes: str, **settings: Any) -> Callable[[], Any]:
     )
 
 
+def tap(**settings: Any) -> Any:
+    return engine.link_add("t0", {"kind": "tap", **settings}, port={}, switch="br0")
+
+
 def with_interface() -> Any:
     in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)})()
     return engine.vlan_interface_add(Interface.in_vlan(30, ("198.51.100.1/24",)), switch="br0")
@@ -263,6 +268,31 @@ SCENARIOS = {
             switch="br0",
         ),
         in_br0("p1", hook="tc"),
+    ),
+    "tap": Scenario(
+        lambda: engine.link_add(
+            "t0",
+            {"kind": "tap", "owner": 1000, "multi_queue": True, "mtu": 9000},
+            port={"isolated": True},
+            switch="br0",
+        ),
+        in_br0("p1", hook="tc"),
+    ),
+    "other tap": Scenario(
+        lambda: engine.link_add(
+            "t0",
+            {"kind": "tap", "multi_queue": True, "owner": 7},
+            port={"learn_limit": 3},
+            switch="br0",
+        ),
+        in_br0("p1", hook="tc", then=lambda: tap(owner=1000)),
+    ),
+    "other owner of a tap": Scenario(
+        lambda: engine.link_add("t0", {"owner": 7, "vnet_hdr": False, "mtu": 9000}, port={}),
+        in_br0("p1", hook="tc", then=lambda: tap(owner=1000)),
+    ),
+    "tap no more": Scenario(
+        lambda: engine.link_del(["t0"]), in_br0("p1", hook="tc", then=lambda: tap(owner=1000))
     ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(

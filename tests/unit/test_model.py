@@ -15,6 +15,7 @@ from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     ACCEPT,
     ALL_GROUPS,
+    ENDPOINT_MODES,
     FIRST_VID,
     GROUP_NAMES,
     HOOKS,

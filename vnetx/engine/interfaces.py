@@ -16,11 +16,12 @@ from vnetx.engine.macvlan import Macvlan
 from vnetx.engine.pair import Pair
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session, hooks_of
+from vnetx.engine.tap import Tap
 from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair(), "macvlan": Macvlan()}
+KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "macvlan": Macvlan()}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -73,8 +74,8 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     if before == wanted and port.mtu == wanted.mtu:
         return
     session.if_it_fails(kind.write, session, name, record, before)
-    kind.write(session, name, record, wanted)
-    session.executor.done.append(f"{name} has {kind.told(wanted)}")
+    if kind.write(session, name, record, wanted):
+        session.executor.done.append(f"{name} has {kind.told(wanted)}")
 
 
 def remove_interface(session: Session, switch: str, name: str) -> None:
@@ -111,10 +112,9 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
     for name, record in maps.interfaces().items():
         each = Interface(
             kind=record["kind"],
-            netns=record["netns"] or None,
             mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
-            own_netns=record["own_netns"],
             port=maps.port_settings(maps.index_of(record["ifindex"])),
+            **KINDS[record["kind"]].settings(record),
             **KINDS[record["kind"]].known(session, switch, record),
         )
         with contextlib.suppress(VnetxError):

@@ -24,6 +24,9 @@ class Kind(Protocol):
     def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
         """What the map has of an interface, but for the index of its port."""
 
+    def settings(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The other way round, as fields of :class:`vnetx.model.Interface`."""
+
     def is_same(self, session: Session, record: Mapping[str, Any], wanted: Interface) -> bool:
         """Whether :meth:`write` and the port's settings are enough to make it what is wanted."""
 
@@ -43,8 +46,8 @@ class Kind(Protocol):
 
     def write(
         self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
-    ) -> None:
-        """Gives an interface what is wanted."""
+    ) -> bool:
+        """Gives an interface what is wanted; returns whether anything had to be done."""
 
     def port(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
         """What :func:`vnetx.engine.ports.attach_port` has to know of the port beside its settings.

@@ -45,6 +45,8 @@ def link_add(
                 f"vnetx link del {name}",
             )
         now = observed(session, other)[name] if other else Interface()
+        if settings.get("kind", now.kind) != now.kind:
+            now = Interface(port=now.port)
         wanted = replace(now, **settings, port=changed(now.port, **port))
         switch = other or _switch_for(session, name, wanted, switch)
         if wanted.kind in model.ENDPOINT_KINDS:

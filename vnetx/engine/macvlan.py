@@ -60,12 +60,14 @@ class Macvlan(Pair):
 
     def write(
         self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
-    ) -> None:
-        super().write(session, name, record, wanted)
+    ) -> bool:
+        changed = super().write(session, name, record, wanted)
         switch = session.switch_of(record["ifindex"])
-        if switch is not None:
-            maps = session.maps(switch)
-            maps.set_sources(maps.index_of(record["ifindex"]), wanted.sources)
+        if switch is None or _sources(session, record) == wanted.sources:
+            return changed
+        maps = session.maps(switch)
+        maps.set_sources(maps.index_of(record["ifindex"]), wanted.sources)
+        return True
 
 
 def endpoints_of(session: Session, switch: str, ifindex: int) -> list[str]:

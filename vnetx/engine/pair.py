@@ -33,9 +33,12 @@ class Pair:
             "own_netns": wanted.own_netns,
         }
 
+    def settings(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {"netns": record["netns"] or None, "own_netns": record["own_netns"]}
+
     def is_same(self, _session: Session, record: Mapping[str, Any], wanted: Interface) -> bool:
-        there = record["netns"] or None, record["own_netns"]
-        return there == (wanted.netns, wanted.own_netns)
+        there = self.settings(record)
+        return there == {"netns": wanted.netns, "own_netns": wanted.own_netns}
 
     def check_removable(self, session: Session, name: str, record: Mapping[str, Any]) -> None:
         """Nothing is lost but what is made again."""
@@ -81,7 +84,7 @@ class Pair:
 
     def write(
         self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
-    ) -> None:
+    ) -> bool:
         session.links.set_mtu(record["ifindex"], wanted.mtu)
         with there(session, record["netns"]) as links:
             inner = links.get(name)
@@ -89,6 +92,7 @@ class Pair:
                 links.set_mtu(inner.ifindex, wanted.mtu)
                 links.set_addresses(inner.ifindex, wanted.addresses)
                 links.set_routes(inner.ifindex, wanted.routes)
+        return True
 
     def port(
         self, _session: Session, _switch: str, _name: str, _wanted: Interface

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from vnetx import _abi, _bpf
 from vnetx.device import Link
@@ -14,6 +12,7 @@ from vnetx.engine.execute import NoNativeXdp
 from vnetx.engine.session import Session, local_mac, observe
 from vnetx.engine.underlays import leave_underlay
 from vnetx.errors import VnetxError
+from vnetx.holders import holders
 from vnetx.model import (
     PortSettings,
 )
@@ -104,24 +103,9 @@ def _describe_program(number: int) -> str:
         info = _bpf.prog_info(fd)
     finally:
         os.close(fd)
-    holders = _holders(number)
-    by = f", held by {', '.join(holders)}" if holders else ""
+    who = holders("prog_id:", str(number))
+    by = f", held by {', '.join(who)}" if who else ""
     return f"program {number} '{info['name']}', loaded by uid {info['uid']}{by}"
-
-
-def _holders(program: int) -> list[str]:
-    """Processes that hold a descriptor of a program or of a link to it."""
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for entry in (directory / "fdinfo").iterdir():
-                lines = entry.read_text().splitlines()
-                if any(line.split() == ["prog_id:", str(program)] for line in lines):
-                    comm = (directory / "comm").read_text().strip()
-                    if int(directory.name) != os.getpid():
-                        found.append(f"{comm} (process {directory.name})")
-                    break
-    return found
 
 
 def free_index(used: Iterable[int], max_ports: int, what: str) -> int:

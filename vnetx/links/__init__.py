@@ -19,14 +19,15 @@ from pyroute2 import netns as named
 from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vnetx import netns
-from vnetx.device import Link
+from vnetx import netns, tun
+from vnetx.device import Link, Tun
 from vnetx.errors import VnetxError, from_os
 from vnetx.links import vxlan
 
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_PROMISC = 0x100
+_TUN_TYPE_TAP = 2  # IFF_TAP
 _PROTO_STATIC = 4  # RTPROT_STATIC
 _TC_PRIORITY = 0x766E  # of our filters ("vn"), on hosts without tcx
 
@@ -161,6 +162,20 @@ class Links:
         if netns_fd is not None:
             peer["net_ns_fd"] = netns_fd
         self._ipr.link("add", ifname=outer, kind="veth", peer=peer)
+
+    @_as_os_error()
+    def add_tun(self, name: str, wanted: Tun, alias: str, mac: bytes | None = None) -> None:
+        """Makes a tap or a tun, which is complete before it is one that stays."""
+        with tun.made(name, wanted):
+            index = socket.if_nametoindex(name)
+            address = {"address": mac.hex(":")} if mac else {}
+            self._ipr.link("set", index=index, ifalias=alias, **address)
+
+    @staticmethod
+    def keep_silent(name: str) -> None:
+        """Has the kernel give a device no IPv6 address of its own, from which it would speak."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode").write_text("1\n")
 
     @_as_os_error()
     def add_vxlan(self, name: str, dstport: int, mtu: int, **extensions: bool) -> None:
@@ -425,6 +440,22 @@ def _link(message: Any, names: dict[int, str], kinds: dict[int, str], addressed:
         else None,
         addressed=message["index"] in addressed,
         alias=message.get("IFLA_IFALIAS") or "",
+        tun=_tun(message) if kind == "tun" else None,
+    )
+
+
+def _tun(message: Any) -> Tun | None:
+    data = message.get("IFLA_LINKINFO").get("IFLA_INFO_DATA")
+    if not data:
+        return None
+    queues = ("IFLA_TUN_NUM_QUEUES", "IFLA_TUN_NUM_DISABLED_QUEUES")
+    return Tun(
+        tap=data.get("IFLA_TUN_TYPE") == _TUN_TYPE_TAP,
+        owner=data.get("IFLA_TUN_OWNER"),
+        group=data.get("IFLA_TUN_GROUP"),
+        multi_queue=bool(data.get("IFLA_TUN_MULTI_QUEUE")),
+        vnet_hdr=bool(data.get("IFLA_TUN_VNET_HDR")),
+        open=bool(message.get("IFLA_CARRIER")) or any(map(data.get, queues)),
     )
 
 
