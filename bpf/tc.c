@@ -12,6 +12,7 @@
 #include "lib/frame.h"
 #include "lib/pipeline_tc.h"
 #include "lib/port.h"
+#include "lib/sources_start.h"
 #include "lib/switch.h"
 
 /* The same, from port @index. */
@@ -23,6 +24,8 @@ static __always_inline int tc_switch(ctx_t *ctx, __u32 index, enum hook hook)
 
 	if (unlikely(!sw || !in))
 		return CTX_PASS;
+	if (unlikely(sw->flags & VNETX_SWITCH_SOURCES))
+		sources_start(ctx, in, index, hook);
 	return tc_decide(ctx, sw, in, &frame, hook);
 }
 

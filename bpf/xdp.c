@@ -103,7 +103,8 @@ static __always_inline int xdp_relay(ctx_t *ctx, const struct vnetx_switch *sw,
 	decision = frame_parse(ctx, frame);
 	if (unlikely(decision))
 		return xdp_drop(frame, frame->in, decision);
-	if (eth_is_group(frame->dst.mac) || endpoint_sources(sw, in, frame))
+	if (eth_is_group(frame->dst.mac) ||
+	    (unlikely(sw->flags & VNETX_SWITCH_SOURCES) && endpoint_sources(in, frame->src.mac)))
 		return XDP_PASS;
 	decision = relay(ctx, sw, in, frame);
 	if (decision < RELAY_UNICAST)

@@ -114,6 +114,9 @@ cdef extern from "vnetx/abi.h":
         VNETX_TAIL_VXLAN_IN
         VNETX_TAIL_NEIGH_ANSWER
         VNETX_TAIL_NEIGH_LEARN
+        VNETX_TAIL_SOURCES
+        VNETX_TAIL_TC_INGRESS
+        VNETX_TAIL_TC_EGRESS
         VNETX_NEIGHBOUR_ROUTER
         VNETX_TAIL_XDP_VXLAN_OUT
         VNETX_OUTERS
@@ -219,7 +222,9 @@ TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
          VNETX_TAIL_FLOOD_VTEPS: "flood_vteps", VNETX_TAIL_VXLAN_OUT: "vxlan_out",
          VNETX_TAIL_TOO_BIG: "too_big",
          VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan", VNETX_TAIL_VXLAN_IN: "vxlan_in",
-         VNETX_TAIL_NEIGH_ANSWER: "neigh_answer", VNETX_TAIL_NEIGH_LEARN: "neigh_learn"}
+         VNETX_TAIL_NEIGH_ANSWER: "neigh_answer", VNETX_TAIL_NEIGH_LEARN: "neigh_learn",
+         VNETX_TAIL_SOURCES: "sources", VNETX_TAIL_TC_INGRESS: "tc_ingress",
+         VNETX_TAIL_TC_EGRESS: "tc_egress"}
 TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}

@@ -66,15 +66,14 @@ static __always_inline __u32 endpoint_unicast(const struct vnetx_port *in,
 }
 
 /* Endpoints that take frames of this source (lib/sources.h); NULL: none do. */
-static __always_inline const struct vnetx_source *endpoint_sources(const struct vnetx_switch *sw,
-								   const struct vnetx_port *in,
-								   const struct frame *frame)
+static __always_inline const struct vnetx_source *endpoint_sources(const struct vnetx_port *in,
+								   const __u8 *src)
 {
 	struct vnetx_source_key key = {};
 
-	if (likely(!(sw->flags & VNETX_SWITCH_SOURCES)) || in->flags & ENDPOINT_MODES)
+	if (in->flags & (ENDPOINT_MODES | VNETX_PORT_VTEP))
 		return NULL;
-	__builtin_memcpy(key.mac, frame->src.mac, ETH_ALEN);
+	__builtin_memcpy(key.mac, src, ETH_ALEN);
 	return map_lookup(VNETX_MAP(SOURCES), &key);
 }
 

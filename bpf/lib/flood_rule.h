@@ -29,6 +29,11 @@ struct flood_rule {
 /* 1 where a flag is set.  Rules are worked out without branches: the verifier follows each way apart. */
 #define FLOOD_IS(flags, flag) ((flags) / (flag)&1)
 
+static __always_inline __u32 flood_is_zero(__u64 number)
+{
+	return (number - 1) >> 63;
+}
+
 /* Is it an endpoint that has all it sends go by the wire? */
 static __always_inline __u32 flood_by_wire(__u32 flags)
 {
@@ -82,10 +87,13 @@ static __always_inline void flood_rule_reflected(struct flood_rule *rule, __u32 
 static __always_inline int flood_wanted(const struct flood_rule *rule, const struct vnetx_port *out,
 					__u32 index)
 {
-	if (unlikely(rule->only && index != rule->only && !(out->flags & rule->besides)))
-		return 0;
-	return (out->flags & rule->wanted) == rule->wanted && !(out->flags & rule->barred) &&
-	       index != rule->skip && index != rule->sender;
+	const __u32 elsewhere = ~flood_is_zero(rule->only) & ~flood_is_zero(index ^ rule->only) &
+				flood_is_zero(out->flags & rule->besides);
+	__u32 refused = ((out->flags & rule->wanted) ^ rule->wanted) | (out->flags & rule->barred);
+
+	refused |= flood_is_zero(index ^ rule->skip) | flood_is_zero(index ^ rule->sender);
+	refused |= elsewhere & 1;
+	return !refused;
 }
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "lib/epoch.h"
 #include "lib/frame.h"
+#include "lib/switch.h"
 #include "lib/tag.h"
 
 /* A shorter frame may lack the tag that it announces: it is no flow's. */
@@ -62,9 +63,12 @@ static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 devi
 static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const struct frame *frame)
 {
 	const __u32 *addresses = ctx_data(ctx);
+	const struct vnetx_switch *sw = switch_get();
 	struct vnetx_flow *flow;
 
-	if (frame->notice || frame->lone || frame->until < frame->now + VNETX_FLOW_NS ||
+	/* Where endpoints listen to sources each frame has to come by (lib/sources_start.h). */
+	if (!sw || sw->flags & VNETX_SWITCH_SOURCES || frame->notice || frame->lone ||
+	    frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
 	flow = flow_place(addresses, new->device, new->tag);

@@ -10,7 +10,6 @@
 #include "lib/mtu.h"
 #include "lib/relay.h"
 #include "lib/send.h"
-#include "lib/sources.h"
 #include "lib/stats.h"
 #include "lib/too_big.h"
 
@@ -36,31 +35,11 @@ static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __
 	return send_flow(ctx, flow, len, count);
 }
 
-/* A decision, too: copies of the frame went out, and nothing else is to be done. */
-#define TC_COPIED (RELAY_LOCAL + 1)
-
-/* Endpoints get the frame because of its source.  Returns what becomes of the frame itself. */
-static __always_inline __u32 tc_sources(ctx_t *ctx, const struct vnetx_source *source,
-					const struct vnetx_port *in, struct frame *frame,
-					__u32 decision)
-{
-	__u32 copies = 0, refusal;
-
-	frame->lone = 1; /* the next one has to come by here, too */
-	if (decision < RELAY_UNICAST && decision != VNETX_ENDPOINT)
-		return decision;
-	refusal = sources_copy(ctx, source, in, frame, &copies);
-	if (unlikely(refusal))
-		return refusal;
-	return copies && decision == VNETX_ENDPOINT ? TC_COPIED : decision;
-}
-
 /* A frame that has to be decided on; @frame says where it came from. */
 static __always_inline int tc_decide(ctx_t *ctx, const struct vnetx_switch *sw,
 				     const struct vnetx_port *in, struct frame *frame,
 				     enum hook hook)
 {
-	const struct vnetx_source *source;
 	__u32 decision;
 
 	frame->len = ctx_len(ctx);
@@ -71,9 +50,6 @@ static __always_inline int tc_decide(ctx_t *ctx, const struct vnetx_switch *sw,
 		decision = relay(ctx, sw, in, frame);
 		stats_vlan_rx(frame->vid, frame->count, frame->len);
 		relay_notice(frame);
-		source = endpoint_sources(sw, in, frame);
-		if (unlikely(source))
-			decision = tc_sources(ctx, source, in, frame, decision);
 	}
 
 	switch (decision) {
@@ -81,9 +57,6 @@ static __always_inline int tc_decide(ctx_t *ctx, const struct vnetx_switch *sw,
 		return send_unicast(ctx, frame, in, hook);
 	case RELAY_FLOOD:
 		return flood_start(ctx, in, frame);
-	case TC_COPIED:
-		stats_flooded(frame->in, frame->count);
-		return CTX_DROP;
 	case RELAY_LOCAL:
 		stats_local(frame->in, frame->count);
 		return CTX_PASS;

@@ -286,10 +286,10 @@ def test_compiling_twice(tmp_path: Path) -> None:
 
 
 def test_only_what_is_wanted_is_compiled(sources: Path) -> None:
-    for other in ("xdp.c", "vxlan_tc.c", "vxlan_xdp.c"):
+    for other in ("xdp.c", "sources.c", "vxlan_tc.c", "vxlan_xdp.c"):
         (sources / other).write_text("nonsense")
     assert build.build().code(CORE_PROGRAMS).keys() == {*CORE_PROGRAMS}
-    assert build.uncompiled() == ["xdp.c", "vxlan_tc.c", "vxlan_xdp.c"]
+    assert build.uncompiled() == ["xdp.c", "sources.c", "vxlan_tc.c", "vxlan_xdp.c"]
 
 
 def test_the_cache(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from vnetx.vlan_rule import parse_mac, parse_subnet
 pytestmark = [pytest.mark.root, pytest.mark.forks]
 
 SMALL = SwitchSettings(fdb_size=64, max_ports=16)
+STATION = b"\x02\0\x5e\0\0\x33"
 
 # -------------------------------------------------------------- effects
 
@@ -189,6 +190,11 @@ def tap(**settings: Any) -> Any:
     return engine.link_add("t0", {"kind": "tap", **settings}, port={}, switch="br0")
 
 
+def macvlan(**settings: Any) -> Callable[[], Any]:
+    wanted = {"kind": "macvlan", "parent": "p3", **settings}
+    return lambda: engine.link_add("e0", wanted, port={}, switch="br0")
+
+
 def with_interface() -> Any:
     in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)})()
     return engine.vlan_interface_add(Interface.in_vlan(30, ("198.51.100.1/24",)), switch="br0")
@@ -268,6 +274,21 @@ SCENARIOS = {
             switch="br0",
         ),
         in_br0("p1", hook="tc"),
+    ),
+    "endpoint": Scenario(
+        macvlan(mode="source", sources=(STATION,), netns="own", own_netns=True),
+        in_br0("p1", hook="tc"),
+    ),
+    "other endpoint": Scenario(
+        macvlan(mode="private", mac=STATION, host_access=False),
+        in_br0("p1", "p3", hook="tc", then=macvlan()),
+    ),
+    "other mode of an endpoint": Scenario(
+        macvlan(mode="source", sources=(STATION,)), in_br0("p3", hook="tc", then=macvlan())
+    ),
+    "endpoint no more": Scenario(
+        lambda: engine.link_del(["e0"]),
+        in_br0("p3", hook="tc", then=macvlan(mode="source", sources=(STATION,))),
     ),
     "tap": Scenario(
         lambda: engine.link_add(

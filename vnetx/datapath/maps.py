@@ -296,6 +296,7 @@ class SwitchMaps:
         needed = {*CORE_PROGRAMS}
         needed |= {"tc_egress"} if any(port["twin"] for port in ports.values()) else set()
         needed |= {"flood_vlan"} if switch["flags"] & _abi.SWITCH_FLAGS["vlan_aware"] else set()
+        needed |= {"sources"} if switch["flags"] & _abi.SWITCH_FLAGS["sources"] else set()
         needed |= set(VXLAN_PROGRAMS) if len(slots) > len(ports) else set()
         hooks = {port["hook"] for port in ports.values()}
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
@@ -371,16 +372,17 @@ class SwitchMaps:
                     f"source {format_mac(mac)}",
                     f"{_abi.SOURCE_PORTS} endpoints take its frames, and no more can",
                 )
-        if after == now:
-            return
         flag, flags = _abi.SWITCH_FLAGS["sources"], self.switch()["flags"]
+        has = flag if any(after.values()) else 0
+        if after == now and flags & flag == has:
+            return
         for mac, ports in after.items():
             key = _abi.pack_source_key(mac)
             if ports:
                 _bpf.map_update(self.fds["sources"], key, _abi.pack_source(ports))
             else:
                 _bpf.map_delete(self.fds["sources"], key)
-        self.set_switch(flags=flags | flag if any(after.values()) else flags & ~flag)
+        self.set_switch(flags=flags & ~flag | has)
         self.advance_epoch()
 
     def _has_sources(self) -> bool:

@@ -10,7 +10,7 @@ from vnetx import model
 from vnetx.engine.attach import attach_devices, set_ports
 from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import find_interface, observed, remove_interface, set_interface
-from vnetx.engine.session import Result, Session
+from vnetx.engine.session import Result, Session, hooks_of
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switch
 from vnetx.engine.transaction import transaction
 from vnetx.errors import VnetxError
@@ -76,7 +76,8 @@ def _ready_parent(session: Session, switch: str, wanted: Interface) -> None:
     if wanted.parent is None:
         raise VnetxError("an endpoint", "it is on no NIC", "give --parent NIC")
     link = session.link(wanted.parent)
-    if link is None or session.switch_of(link.ifindex) is None:
+    there = session.switch_of(link.ifindex) if link else None
+    if link is None or there is None or not hooks_of(session, session.maps(there), link.ifindex):
         attach_devices(session, [wanted.parent], switch, "auto", {})
         link = session.link(wanted.parent)
     if link is None or session.executor.rehearsing or wanted.port.vlans == Vlans():

@@ -66,6 +66,8 @@ class Macvlan(Pair):
         if switch is None or _sources(session, record) == wanted.sources:
             return changed
         maps = session.maps(switch)
+        if wanted.sources:
+            session.executor.need(switch, "sources")
         maps.set_sources(maps.index_of(record["ifindex"]), wanted.sources)
         return True
 

@@ -67,13 +67,13 @@ class Pair:
         maps.set_interface(name, ifindex=link.ifindex, **record)
         session.links.raise_up(link.ifindex, told)
         with there(session, wanted.netns) as links:
-            inner = _inner(links, name, record["mac"])
+            inner = _inner(links, name, record["mac"], told)
             if inner:
                 links.raise_up(inner.ifindex, told)
 
     def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
         with there(session, record["netns"]) as links:
-            inner = links.get(name)
+            inner = _inner(links, name, record["mac"], _told_by(session, record))
             if inner is None:
                 return None
             return {
@@ -87,7 +87,7 @@ class Pair:
     ) -> bool:
         session.links.set_mtu(record["ifindex"], wanted.mtu)
         with there(session, record["netns"]) as links:
-            inner = links.get(name)
+            inner = _inner(links, name, record["mac"], _told_by(session, record))
             if inner:
                 links.set_mtu(inner.ifindex, wanted.mtu)
                 links.set_addresses(inner.ifindex, wanted.addresses)
@@ -109,7 +109,7 @@ class Pair:
         self, session: Session, switch: str, name: str, record: Mapping[str, Any]
     ) -> None:
         with contextlib.suppress(VnetxError), there(session, record["netns"]) as links:
-            inner = _inner(links, name, record["mac"])
+            inner = _inner(links, name, record["mac"], alias(switch, name))
             if inner:
                 links.delete(inner.ifindex)
         if record["own_netns"] and not _neighbours(session, switch, name, record["netns"]):
@@ -134,10 +134,19 @@ def _own_netns(session: Session, switch: str, name: str, record: dict[str, Any])
         )
 
 
-def _inner(links: Links, name: str, mac: bytes) -> Link | None:
-    """The host's end, should it be there under its name."""
+def _told_by(session: Session, record: Mapping[str, Any]) -> str:
+    """What both ends of the pair say of themselves."""
+    port = session.links.by_index(record["ifindex"])
+    return port.alias if port else ""
+
+
+def _inner(links: Links, name: str, mac: bytes, told: str) -> Link | None:
+    """The host's end, should it be there: under its name, or under another one, if it says so."""
     link = links.get(name)
-    return link if link and link.kind == "veth" and link.mac == mac else None
+    if link and link.kind == "veth" and (link.mac == mac or link.alias == told):
+        return link
+    all_links = links.all().values() if told else ()
+    return next((each for each in all_links if (each.alias, each.mac) == (told, mac)), None)
 
 
 def _neighbours(session: Session, switch: str, name: str, where: str) -> list[dict[str, Any]]:

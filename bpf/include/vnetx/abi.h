@@ -125,6 +125,9 @@ enum vnetx_tail {
 	VNETX_TAIL_VXLAN_IN,
 	VNETX_TAIL_NEIGH_ANSWER,
 	VNETX_TAIL_NEIGH_LEARN,
+	VNETX_TAIL_SOURCES,
+	VNETX_TAIL_TC_INGRESS,
+	VNETX_TAIL_TC_EGRESS,
 	VNETX_TAIL_MAX,
 };
 
@@ -847,6 +850,7 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_flood_vlan, "flood_vlan", "tc.c", SCHED_CLS, 0, 0)                                 \
 	X(vnetx_xdp, "xdp", "xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)                            \
 	X(vnetx_xdp_generic, "xdp_generic", "xdp.c", XDP, BPF_XDP, 0)                              \
+	X(vnetx_sources, "sources", "sources.c", SCHED_CLS, 0, 0)                                  \
 	X(vnetx_flood_vteps, "flood_vteps", "vxlan_tc.c", SCHED_CLS, 0, 0)                         \
 	X(vnetx_vxlan, "vxlan", "vxlan_tc.c", SCHED_CLS, 0, 0)                                     \
 	X(vnetx_vxlan_in, "vxlan_in", "vxlan_tc.c", SCHED_CLS, 0, 0)                               \
