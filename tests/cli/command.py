@@ -43,6 +43,12 @@ def vnetx(*arguments: str, status: int | None = 0, **options: Any) -> Done:
     return run(COMMAND, *arguments, status=status, **options)
 
 
+def pings(namespace: str, address: str, seconds: int = 4) -> bool:
+    """Whether somebody reaches an address."""
+    command = ("ping", "-n", "-c", "1", "-w", str(seconds), address)
+    return run("ip", "netns", "exec", namespace, *command, status=None).status == 0
+
+
 class Lab:
     """A named namespace for a switch, with ports ``p1``... whose peers are hosts' ``eth0``."""
 
@@ -94,12 +100,8 @@ class Lab:
 
     def ping(self, source: int, target: int) -> bool:
         """Whether a host reaches another one."""
-        command = ("ping", "-n", "-c", "1", "-w", "4", f"192.0.2.{target}")
-        host = self.hosts[source - 1]
-        return run("ip", "netns", "exec", host, *command, status=None).status == 0
+        return pings(self.hosts[source - 1], f"192.0.2.{target}")
 
     def quick_ping(self, source: int, target: int) -> bool:
         """The same, where the answer may well be no: within a second."""
-        command = ("ping", "-n", "-c", "1", "-w", "1", f"192.0.2.{target}")
-        host = self.hosts[source - 1]
-        return run("ip", "netns", "exec", host, *command, status=None).status == 0
+        return pings(self.hosts[source - 1], f"192.0.2.{target}", 1)

@@ -7,43 +7,48 @@ from pathlib import Path
 
 import pytest
 
-from cli.command import Lab, pings
-from lib.topology import Node, carrier, wait_until
+from cli.command import Lab, pings, run
+from lib.topology import wait_until
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
 def lab(make_lab: Callable[..., Lab]) -> Lab:
-    """p1 is the NIC, with an address of the host; h1 is on the wire."""
+    """p1 is the NIC, with an address of the host; the host h1 is on the wire."""
     lab = make_lab(1)
-    lab.near.ip("addr add 192.0.2.100/24 dev p1")
+    lab.ip("address add 192.0.2.100/24 dev p1")
     return lab
 
 
 @pytest.fixture
-def nodes() -> Iterator[list[Node]]:
-    made = [Node() for _ in range(3)]
-    yield made
-    for node in made:
-        node.close()
+def nodes(lab: Lab) -> Iterator[list[str]]:
+    names = [f"{lab.name}-{number}" for number in range(3)]
+    for name in names:
+        run("ip", "netns", "add", name)
+    yield names
+    for name in names:
+        run("ip", "netns", "delete", name, status=None)
 
 
-def add(lab: Lab, node: Node, name: str, address: str, *more: str) -> None:
+def devices(namespace: str) -> str:
+    return run("ip", "-n", namespace, "-br", "link").out
+
+
+def add(lab: Lab, node: str, name: str, address: str, *more: str) -> None:
     lab.vnetx(
         *("link", "add", name, "--kind", "macvlan", "--parent", "p1"),
-        *("--to-netns", node.path_of_holder, "--ip", f"{address}/24", *more),
+        *("--to-netns", node, "--ip", f"{address}/24", *more),
     )
-    wait_until(lambda: carrier(node, name), f"{name} has a carrier")
 
 
-def test_everybody_reaches_everybody(lab: Lab, nodes: list[Node]) -> None:
+def test_everybody_reaches_everybody(lab: Lab, nodes: list[str]) -> None:
     """The host its endpoints, too, which the kernel's macvlan never lets it."""
     before = lab.names()
     add(lab, nodes[0], "m1", "192.0.2.51")
     add(lab, nodes[1], "m2", "192.0.2.52")
     assert lab.show("port", "show", "p1")[0]["switch"] == "vnetx0"
-    for source in (lab.hosts[0], lab.near, nodes[0]):
+    for source in (lab.hosts[0], lab.name, nodes[0]):
         assert pings(source, "192.0.2.52")
     for target in ("192.0.2.1", "192.0.2.100"):
         assert pings(nodes[0], target)
@@ -53,7 +58,7 @@ def test_everybody_reaches_everybody(lab: Lab, nodes: list[Node]) -> None:
 
 
 @pytest.mark.parametrize("mode", ["vepa", "private"])
-def test_endpoints_that_do_not_reach_each_other(lab: Lab, nodes: list[Node], mode: str) -> None:
+def test_endpoints_that_do_not_reach_each_other(lab: Lab, nodes: list[str], mode: str) -> None:
     """The wire here reflects nothing."""
     add(lab, nodes[0], "m1", "192.0.2.51", "--mode", mode)
     add(lab, nodes[1], "m2", "192.0.2.52", "--mode", mode)
@@ -66,7 +71,7 @@ def test_endpoints_that_do_not_reach_each_other(lab: Lab, nodes: list[Node], mod
     assert pings(nodes[0], "192.0.2.52")
 
 
-def test_without_the_host(lab: Lab, nodes: list[Node]) -> None:
+def test_without_the_host(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51", "--no-host-access")
     assert not pings(nodes[0], "192.0.2.100", 1)
     assert pings(nodes[0], "192.0.2.1")
@@ -74,7 +79,7 @@ def test_without_the_host(lab: Lab, nodes: list[Node]) -> None:
     assert pings(nodes[0], "192.0.2.100")
 
 
-def test_in_a_vlan_of_the_wire(lab: Lab, nodes: list[Node]) -> None:
+def test_in_a_vlan_of_the_wire(lab: Lab, nodes: list[str]) -> None:
     """As on eth0.10, of which nobody has to be made: the NIC gets the VLAN."""
     add(lab, nodes[0], "m1", "192.0.2.51", "--vlan", "10")
     add(lab, nodes[1], "m2", "192.0.2.52", "--vlan", "10")
@@ -84,11 +89,11 @@ def test_in_a_vlan_of_the_wire(lab: Lab, nodes: list[Node]) -> None:
     assert pings(nodes[0], "192.0.2.52")
     assert not pings(nodes[0], "192.0.2.53", 1)
     assert pings(lab.hosts[0], "192.0.2.53")
-    assert pings(lab.near, "192.0.2.53")
+    assert pings(lab.name, "192.0.2.53")
     assert not pings(lab.hosts[0], "192.0.2.51", 1)
 
 
-def test_show_and_documents(lab: Lab, nodes: list[Node], tmp_path: Path) -> None:
+def test_show_and_documents(lab: Lab, nodes: list[str], tmp_path: Path) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51", "--mode", "source", "--source", "02:00:5e:00:00:09")
     (shown,) = lab.show("link", "show")
     assert (shown["kind"], shown["parent"], shown["mode"]) == ("macvlan", "p1", "source")
@@ -106,42 +111,45 @@ def test_show_and_documents(lab: Lab, nodes: list[Node], tmp_path: Path) -> None
     )
 
 
-def test_an_endpoint_that_is_renamed_and_taken_down_and_moved(lab: Lab, nodes: list[Node]) -> None:
+def test_an_endpoint_that_is_renamed_and_taken_down_and_moved(lab: Lab, nodes: list[str]) -> None:
     """What the data plane knows of it is its port's, and stays."""
     add(lab, nodes[0], "m1", "192.0.2.51")
     add(lab, nodes[1], "m2", "192.0.2.52")
-    nodes[0].ip("link set dev m1 down", "link set dev m1 name eth0", "link set dev eth0 up")
-    wait_until(lambda: carrier(nodes[0], "eth0"), "eth0 has a carrier")
+    lab.ip(
+        *("link set dev m1 down", "link set dev m1 name eth0", "link set dev eth0 up"),
+        name=nodes[0],
+    )
     assert pings(nodes[1], "192.0.2.51")
     assert lab.show("link", "show")[0]["addresses"] == ["192.0.2.51/24"]
     lab.vnetx("link", "add", "m1", "--ip", "192.0.2.61/24")
     assert pings(nodes[1], "192.0.2.61")
-    nodes[0].ip(f"link set dev eth0 netns {nodes[2].path_of_holder}")
-    nodes[2].ip("addr add 192.0.2.71/24 dev eth0", "link set dev eth0 up")
-    wait_until(lambda: carrier(nodes[2], "eth0"), "eth0 has a carrier")
+    lab.ip(f"link set dev eth0 netns {nodes[2]}", name=nodes[0])
+    lab.ip("address add 192.0.2.71/24 dev eth0", "link set dev eth0 up", name=nodes[2])
     assert pings(nodes[1], "192.0.2.71")
     assert "it was moved away" in lab.vnetx("link", "add", "m1", "--mtu", "1400", status=1).err
     lab.vnetx("link", "del", "m1")
-    assert "eth0" not in nodes[2].run("ip", "-br", "link")
+    assert "eth0" not in devices(nodes[2])
 
 
-def test_a_namespace_that_is_deleted_with_its_endpoint(lab: Lab, nodes: list[Node]) -> None:
+def test_a_namespace_that_is_deleted_with_its_endpoint(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51")
-    nodes[0].close()
-    wait_until(lambda: "vx-m1" not in lab.names(), "the pair is gone")
+    run("ip", "netns", "delete", nodes[0])
+    wait_until(lambda: "vx-m1" not in devices(lab.name), "the pair is gone")
     add(lab, nodes[1], "m2", "192.0.2.52")
     assert [each["name"] for each in lab.show("link", "show")] == ["m2"]
     assert pings(lab.hosts[0], "192.0.2.52")
 
 
-def test_a_nic_that_is_renamed_and_one_that_is_gone(lab: Lab, nodes: list[Node]) -> None:
+def test_a_nic_that_is_renamed_and_one_that_is_gone(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51")
     add(lab, nodes[1], "m2", "192.0.2.52", "--mode", "vepa")
-    lab.near.ip("link set dev p1 down", "link set dev p1 name nic0", "link set dev nic0 up")
+    lab.ip("link set dev p1 down", "link set dev p1 name nic0", "link set dev nic0 up")
     assert {each["parent"] for each in lab.show("link", "show")} == {"nic0"}
     wait_until(lambda: pings(lab.hosts[0], "192.0.2.51", 1), "the NIC has a carrier")
-    lab.near.ip("link del dev nic0", "link add name other type veth peer name other1")
-    lab.near.ip("link set dev other up", "link set dev other1 up")
+    lab.ip(
+        *("link del dev nic0", "link add name other type veth peer name other1"),
+        *("link set dev other up", "link set dev other1 up"),
+    )
     lab.vnetx("attach", "other")  # a port in the place of the old one is no parent of anybody
     assert {each["parent"] for each in lab.show("link", "show")} == {None}
     assert "macvlan vepa on nothing" in lab.vnetx("link", "show").out
@@ -158,7 +166,7 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "x", "--kind", "macvlan", "--parent", "vx-m1"): "that is an endpoint itself",
     ("add", "x", "--kind", "macvlan", "--parent", "enslaved"): "it is a member of the bridge",
     ("add", "x", "--kind", "macvlan", "--parent", "p1", "--mode", "passthrough"): "is not one of",
-    ("add", "x", "--kind", "macvlan", "--parent", "p1", "--mac", "ff:ff:ff:ff:ff:ff"): "group",
+    ("add", "x", "--kind", "macvlan", "--parent", "p1", "--mac", "ff:ff:ff:ff:ff:ff"): "broadcast",
     ("add", "x", "--kind", "macvlan", "--parent", "p1", "--mac", "02:00:5e:00:00:51"): (
         "02:00:5e:00:00:51 is the address of another endpoint or of the host"
     ),
@@ -171,10 +179,10 @@ ERRORS: dict[tuple[str, ...], str] = {
 }
 
 
-def test_errors_change_nothing(lab: Lab, nodes: list[Node]) -> None:
+def test_errors_change_nothing(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51", "--mac", "02:00:5e:00:00:51")
     lab.vnetx("switch", "add", "other")
-    lab.near.ip(
+    lab.ip(
         "link add name enslaved type veth peer name enslaved1",
         "link add name br0 type bridge",
         "link set dev enslaved master br0",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command import Lab, run
+from cli.command import Lab, pings, run
 
 pytestmark = pytest.mark.root
 
@@ -24,11 +24,6 @@ def device(namespace: str, name: str) -> dict[str, object]:
     """What ip-address(8) says of a device."""
     found = json.loads(run("ip", "-n", namespace, "-j", "address", "show", "dev", name).out)
     return next(each for each in found if each)
-
-
-def pings(namespace: str, address: str, seconds: int = 4) -> bool:
-    command = ("ping", "-n", "-c", "1", "-w", str(seconds), address)
-    return run("ip", "netns", "exec", namespace, *command, status=None).status == 0
 
 
 def namespaces() -> set[str]:

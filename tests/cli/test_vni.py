@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.command import Lab, run
+from cli.command import Lab, pings
 
 pytestmark = pytest.mark.root
 
@@ -39,11 +39,6 @@ def near(make_lab: Callable[..., Lab]) -> Lab:
     return lab
 
 
-def pings(lab: Lab, address: str, seconds: int = 4) -> bool:
-    command = ("ping", "-n", "-c", "1", "-w", str(seconds), address)
-    return run("ip", "netns", "exec", lab.hosts[0], *command, status=None).status == 0
-
-
 def behind(lab: Lab, **wanted: Any) -> list[str]:
     """The addresses of entries that have these members."""
     return [
@@ -58,7 +53,7 @@ def test_two_hosts_over_an_overlay(labs: tuple[Lab, Lab]) -> None:
     for lab, own, other in ((near, NEAR, FAR), (far, FAR, NEAR)):
         lab.vnetx("attach", "p1")
         lab.vnetx("vni", "add", "1000", "--local", own, "--remote", other)
-    assert pings(near, "192.0.2.2")
+    assert pings(near.hosts[0], "192.0.2.2")
     assert len(behind(near, vni=1000, vtep=FAR, vlan=None, state="learned")) >= 1
     assert behind(near, vni=1000) == [e["mac"] for e in near.show("fdb", "show", "--vni", "1000")]
     assert behind(near, vtep=FAR) == [e["mac"] for e in near.show("fdb", "show", "--vtep", FAR)]
@@ -67,7 +62,7 @@ def test_two_hosts_over_an_overlay(labs: tuple[Lab, Lab]) -> None:
     assert min(vtep["stats"]["rx_frames"], vtep["stats"]["tx_frames"]) >= 2
     assert FAR in near.vnetx("vni", "show", "--stats").out
     near.vnetx("vni", "del", "1000")
-    assert not pings(near, "192.0.2.2", 1)
+    assert not pings(near.hosts[0], "192.0.2.2", 1)
     assert behind(near, vtep=FAR) == []
 
 
@@ -77,13 +72,13 @@ def test_vlans_are_overlays_of_their_own(labs: tuple[Lab, Lab]) -> None:
         lab.vnetx("attach", "p1", "--access", "10")
         lab.vnetx("vni", "add", "1000", "--vlan", "10", "--local", own, "--remote", other)
         lab.vnetx("vni", "add", "2000", "--vlan", "20", "--local", own, "--remote", other)
-    assert pings(near, "192.0.2.2")
+    assert pings(near.hosts[0], "192.0.2.2")
     assert behind(near, vni=1000, vlan=10)
     assert not behind(near, vni=2000)
     far.vnetx("port", "set", "p1", "--access", "20")
-    assert not pings(near, "192.0.2.2", 1)
+    assert not pings(near.hosts[0], "192.0.2.2", 1)
     near.vnetx("port", "set", "p1", "--access", "20")
-    assert pings(near, "192.0.2.2")
+    assert pings(near.hosts[0], "192.0.2.2")
     assert behind(near, vni=2000, vlan=20)
 
 
