@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vnetx.errors import VnetxError, from_os
@@ -16,7 +16,14 @@ NAMED = Path("/run/netns")
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def enter(fd: int, kind: int = CLONE_NEWNET) -> None:
@@ -25,9 +32,7 @@ def enter(fd: int, kind: int = CLONE_NEWNET) -> None:
     Raises:
         OSError: it is none, or privileges are missing.
     """
-    if _libc.setns(fd, kind) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    _check(_libc.setns(fd, kind))
 
 
 @contextlib.contextmanager
@@ -85,6 +90,45 @@ def _told(name: str, error: OSError) -> VnetxError:
     missing = error.errno in (errno.ENOENT, errno.EINVAL, errno.EISDIR)
     remedy = "'ip netns list' shows those that exist" if missing else ""
     return from_os(f"network namespace {name}", error, remedy)
+
+
+def make(name: str, prepare: Callable[[], None]) -> None:
+    """Makes a namespace and gives it a name, as ip-netns(8) does, once `prepare` has run inside:
+    one that has a name is complete.
+
+    Raises:
+        OSError: there is one of this name, or privileges are missing.
+    """
+    with open("/proc/thread-self/ns/net") as before:
+        _check(_libc.unshare(CLONE_NEWNET))
+        try:
+            prepare()
+            _name(name)
+        finally:
+            enter(before.fileno())
+
+
+def _name(name: str) -> None:
+    """Gives this thread's namespace a name, which all mount namespaces see."""
+    NAMED.mkdir(exist_ok=True)
+    directory, path = os.fsencode(NAMED), NAMED / name
+    if _libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None) != 0:
+        _check(_libc.mount(directory, directory, b"none", _MS_BIND | _MS_REC, None))
+        _check(_libc.mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None))
+    path.touch(0o400, exist_ok=False)
+    try:
+        own_path = b"/proc/thread-self/ns/net"
+        _check(_libc.mount(own_path, os.fsencode(path), b"none", _MS_BIND, None))
+    except OSError:
+        path.unlink()
+        raise
+
+
+def is_empty(name: str) -> bool:
+    """Whether a name leads to no namespace: whoever wanted to give it to one was killed."""
+    with contextlib.suppress(OSError):
+        return (NAMED / name).stat().st_dev == NAMED.stat().st_dev
+    return False
 
 
 def names() -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +30,7 @@ class _Loader(yaml.BaseLoader):
         return super().construct_mapping(node, deep)
 
 
-def _load(text: str, source: str) -> Any:
+def load(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -43,7 +44,7 @@ def _load(text: str, source: str) -> Any:
 # ------------------------------------------------------------ values
 
 
-def _checked(function: Callable[[str], Any]) -> BeforeValidator:
+def checked(function: Callable[[str], Any]) -> BeforeValidator:
     """A check of the model as one of pydantic's, so that an error knows its place."""
 
     def validate(value: Any) -> Any:
@@ -63,27 +64,32 @@ def _located(error: InvalidValue) -> PydanticCustomError:
     )
 
 
-def _empty_is(default: Callable[[], Any]) -> BeforeValidator:
+def empty_is(default: Callable[[], Any]) -> BeforeValidator:
     """``eth0:`` without anything behind it."""
     return BeforeValidator(lambda value: default() if value == "" else value)
 
 
-_Mac = Annotated[bytes, _checked(lambda text: model.check_station_mac(model.parse_mac(text)))]
-_Groups = Annotated[int, _checked(model.parse_groups)]
-_SwitchName = Annotated[str, _checked(model.check_switch_name)]
-_Vids = Annotated[int, _checked(model.parse_vids)]
+Mac = Annotated[bytes, checked(lambda text: model.check_station_mac(model.parse_mac(text)))]
+_Groups = Annotated[int, checked(model.parse_groups)]
+SwitchName = Annotated[str, checked(model.check_switch_name)]
+_Vids = Annotated[int, checked(model.parse_vids)]
 _Vid = Annotated[int, Field(ge=model.FIRST_VID, le=model.LAST_VID)]
-_Address = Annotated[str, _checked(model.parse_address)]
-_Vtep = Annotated[str, _checked(model.parse_vtep)]
+Address = Annotated[str, checked(model.parse_address)]
+_Vtep = Annotated[str, checked(model.parse_vtep)]
 _VniNumber = Annotated[int, Field(ge=1, le=model.LAST_VNI)]
-_Interface = Annotated[str, Field(min_length=1, max_length=15)]
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping that has these settings, and no others."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Storm(_Part):
+_Whole = TypeVar("_Whole", bound=Part)
+
+
+class _Storm(Part):
     broadcast: int = 0
     multicast: int = 0
     unknown_unicast: int = Field(0, alias="unknown-unicast")
@@ -92,7 +98,7 @@ class _Storm(_Part):
         return self.broadcast, self.multicast, self.unknown_unicast
 
 
-class _Tagging(_Part):
+class _Tagging(Part):
     """The VLANs of a port: `access`, `trunk` with `native`, or `trunk`, `untagged` and `pvid`."""
 
     access: _Vid | None = None
@@ -107,7 +113,7 @@ class _Tagging(_Part):
 
     @model_validator(mode="after")
     def _one_way(self) -> _Tagging:
-        _made(self.tagging)
+        made(self.tagging)
         return self
 
     def tagging(self) -> dict[str, Any]:
@@ -123,7 +129,7 @@ class _Tagging(_Part):
 class _Host(_Tagging):
     @model_validator(mode="after")
     def _within_limits(self) -> _Host:
-        _made(self.settings)
+        made(self.settings)
         return self
 
     def settings(self) -> model.PortSettings:
@@ -140,12 +146,12 @@ class _Port(_Tagging):
     hairpin: bool = False
     state: Literal["up", "down"] = "up"
     learn_limit: int = 0
-    storm: Annotated[_Storm | None, _empty_is(dict)] = None
+    storm: Annotated[_Storm | None, empty_is(dict)] = None
     group_forward: _Groups = 0
 
     @model_validator(mode="after")
     def _within_limits(self) -> _Port:
-        _made(self.settings)
+        made(self.settings)
         return self
 
     def settings(self) -> model.PortSettings:
@@ -158,11 +164,11 @@ class _Port(_Tagging):
         return model.PortSettings(**given)
 
 
-class _Entry(_Part):
+class _Entry(Part):
     """Behind a `port`, or the `vtep` of a `vni`."""
 
-    mac: _Mac
-    port: _Interface | None = None
+    mac: Mac
+    port: InterfaceName | None = None
     vni: _VniNumber | None = None
     vtep: _Vtep | None = None
     state: Literal["static", "sticky"] = "static"
@@ -170,7 +176,7 @@ class _Entry(_Part):
 
     @model_validator(mode="after")
     def _one_place(self) -> _Entry:
-        _made(self.entry)
+        made(self.entry)
         return self
 
     def entry(self) -> config.StaticEntry:
@@ -183,13 +189,13 @@ class _Entry(_Part):
         )
 
 
-class _Vni(_Part):
+class _Vni(Part):
     vlan: _Vid | None = None
     local: _Vtep
-    remotes: Annotated[list[_Vtep], _empty_is(list)] = Field(default_factory=list)
+    remotes: Annotated[list[_Vtep], empty_is(list)] = Field(default_factory=list)
     group: str | None = None
     dstport: int = model.VXLAN_PORT
-    dev: _Interface | None = None
+    dev: InterfaceName | None = None
     learning: bool = True
     learn_limit: int = 0
     vtep_learn_limit: int = 0
@@ -201,12 +207,12 @@ class _Vni(_Part):
     ignore_reserved: bool = False
     udp6_zero_checksum: bool = False
     neigh_suppress: bool = False
-    neighbours: Annotated[dict[str, _Mac], _empty_is(dict)] = Field(default_factory=dict)
+    neighbours: Annotated[dict[str, Mac], empty_is(dict)] = Field(default_factory=dict)
     underlay_hook: str = "tc"
 
     @model_validator(mode="after")
     def _within_limits(self) -> _Vni:
-        _made(self.vni)
+        made(self.vni)
         return self
 
     def vni(self) -> model.Vni:
@@ -216,17 +222,17 @@ class _Vni(_Part):
         return model.Vni(vid=self.vlan or 0, remotes=tuple(self.remotes), **given)
 
 
-class _Rule(_Part):
+class _Rule(Part):
     """One of `mac`, `subnet` and `protocol`, and the VLAN."""
 
-    mac: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_mac)] = None
-    subnet: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_subnet)] = None
-    protocol: Annotated[vlan_rule.Match | None, _checked(vlan_rule.parse_protocol)] = None
+    mac: Annotated[vlan_rule.Match | None, checked(vlan_rule.parse_mac)] = None
+    subnet: Annotated[vlan_rule.Match | None, checked(vlan_rule.parse_subnet)] = None
+    protocol: Annotated[vlan_rule.Match | None, checked(vlan_rule.parse_protocol)] = None
     vlan: _Vid
 
     @model_validator(mode="after")
     def _one_kind(self) -> _Rule:
-        _made(self.match)
+        made(self.match)
         return self
 
     def match(self) -> vlan_rule.Match:
@@ -237,28 +243,28 @@ class _Rule(_Part):
         return match
 
 
-class _MadeInterface(_Part):
+class _MadeInterface(Part):
     kind: str = model.Interface.kind
-    parent: _Interface | None = None
+    parent: InterfaceName | None = None
     mode: str = model.Interface.mode
-    sources: Annotated[list[_Mac], _empty_is(list)] = Field(default_factory=list)
+    sources: Annotated[list[Mac], empty_is(list)] = Field(default_factory=list)
     host_access: bool = True
     vlan: _Vid | None = None
-    ip: Annotated[list[_Address], _empty_is(list)] = Field(default_factory=list)
+    ip: Annotated[list[Address], empty_is(list)] = Field(default_factory=list)
     netns: str | None = None
     own_netns: bool = False
-    owner: Annotated[int | None, _checked(accounts.user)] = None
-    group: Annotated[int | None, _checked(accounts.group)] = None
+    owner: Annotated[int | None, checked(accounts.user)] = None
+    group: Annotated[int | None, checked(accounts.group)] = None
     multi_queue: bool = False
     vnet_hdr: bool | None = None
     mtu: int = model.Interface.mtu
-    mac: _Mac | None = None
-    routes: Annotated[dict[str, str], _empty_is(dict)] = Field(default_factory=dict)
-    port: Annotated[_Port, _empty_is(dict)] = Field(default_factory=_Port)
+    mac: Mac | None = None
+    routes: Annotated[dict[str, str], empty_is(dict)] = Field(default_factory=dict)
+    port: Annotated[_Port, empty_is(dict)] = Field(default_factory=_Port)
 
     @model_validator(mode="after")
     def _within_limits(self) -> _MadeInterface:
-        _made(self.interface)
+        made(self.interface)
         return self
 
     def interface(self) -> model.Interface:
@@ -272,7 +278,7 @@ class _MadeInterface(_Part):
         return model.Interface(tuple(self.ip), **(own | {"port": port}))
 
 
-class _Switch(_Part):
+class Switch(Part):
     ageing: int = 0
     group_forward: _Groups = 0
     static_move: bool = False
@@ -281,22 +287,22 @@ class _Switch(_Part):
     fdb_size: int = 0
     max_ports: int = 0
     host_port: bool = True
-    mac: _Mac | None = None
-    vlan_rules: Annotated[list[_Rule], _empty_is(list)] = Field(default_factory=list)
-    interfaces: Annotated[dict[_Interface, _MadeInterface], _empty_is(dict)] = Field(
+    mac: Mac | None = None
+    vlan_rules: Annotated[list[_Rule], empty_is(list)] = Field(default_factory=list)
+    interfaces: Annotated[dict[InterfaceName, _MadeInterface], empty_is(dict)] = Field(
         default_factory=dict
     )
-    vnis: Annotated[dict[_VniNumber, _Vni], _empty_is(dict)] = Field(default_factory=dict)
-    host: Annotated[_Host, _empty_is(dict)] = Field(default_factory=_Host)
-    ports: Annotated[dict[_Interface, Annotated[_Port, _empty_is(dict)]], _empty_is(dict)] = Field(
+    vnis: Annotated[dict[_VniNumber, _Vni], empty_is(dict)] = Field(default_factory=dict)
+    host: Annotated[_Host, empty_is(dict)] = Field(default_factory=_Host)
+    ports: Annotated[dict[InterfaceName, Annotated[_Port, empty_is(dict)]], empty_is(dict)] = Field(
         default_factory=dict
     )
-    fdb: Annotated[list[_Entry], _empty_is(list)] = Field(default_factory=list)
+    fdb: Annotated[list[_Entry], empty_is(list)] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _within_limits(self) -> _Switch:
-        _made(self.settings)
-        _made(self.rules)
+    def _within_limits(self) -> Switch:
+        made(self.settings)
+        made(self.rules)
         return self
 
     def rules(self) -> vlan_rule.Rules:
@@ -332,14 +338,14 @@ class _Switch(_Part):
         return replace(switch, settings=replace(switch.settings, vlan_aware=True))
 
 
-class _Document(_Part):
+class _Document(Part):
     version: Literal["1"]
-    switches: Annotated[dict[_SwitchName, Annotated[_Switch, _empty_is(dict)]], _empty_is(dict)] = (
+    switches: Annotated[dict[SwitchName, Annotated[Switch, empty_is(dict)]], empty_is(dict)] = (
         Field(default_factory=dict)
     )
 
 
-def _made(settings: Callable[[], Any]) -> None:
+def made(settings: Callable[[], Any]) -> None:
     try:
         settings()
     except InvalidValue as error:
@@ -351,20 +357,29 @@ def _made(settings: Callable[[], Any]) -> None:
 
 def parse(text: str, source: str) -> config.Document:
     """See :func:`vnetx.config.parse`."""
-    plain = _load(text, source)
-    if not isinstance(plain, dict):
-        raise InvalidValue(source, "not a mapping", f"begin with 'version: {config.VERSION}'")
-    try:
-        document = _Document.model_validate(plain)
-    except ValidationError as error:
-        raise _told(error, source) from error
+    document = read(_Document, text, source)
     switches = {name: each.switch() for name, each in document.switches.items()}
     return config.check(config.Document(switches), source)
 
 
-def _told(error: ValidationError, source: str) -> InvalidValue:
+def read(kind: type[_Whole], text: str, source: str) -> _Whole:
+    """A document of some kind.
+
+    Raises:
+        InvalidValue: it is not YAML, or something in it is wrong; the error says where.
+    """
+    plain = load(text, source)
+    if not isinstance(plain, dict):
+        raise InvalidValue(source, "not a mapping", f"begin with 'version: {config.VERSION}'")
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        raise _told(error, source, kind) from error
+
+
+def _told(error: ValidationError, source: str, kind: type[Part]) -> InvalidValue:
     """The first mistake; the others are the detail."""
-    lines = [_mistake(each) for each in error.errors(include_url=False)]
+    lines = [_mistake(each, kind) for each in error.errors(include_url=False)]
     place, why, remedy = lines[0]
     if len(lines) > 1:
         why += f" (and {len(lines) - 1} more of such)"
@@ -382,7 +397,7 @@ _WORDS = {
 }
 
 
-def _mistake(error: Any) -> tuple[str, str, str]:
+def _mistake(error: Any, whole: type[Part]) -> tuple[str, str, str]:
     """(place, what is wrong, remedy)"""
     path = [str(part) for part in error["loc"] if part != "[key]"]
     place = ".".join(path)
@@ -391,7 +406,7 @@ def _mistake(error: Any) -> tuple[str, str, str]:
     if place == "version":
         return place, _version_is(error), f"write 'version: {config.VERSION}'"
     if kind == "extra_forbidden":
-        return place, "no such setting", f"known are {', '.join(_known(path[:-1]))}"
+        return place, "no such setting", f"known are {', '.join(_known(whole, path[:-1]))}"
     if kind == "missing":
         return place, "is missing", ""
     if kind == "literal_error":
@@ -408,17 +423,24 @@ def _version_is(error: Any) -> str:
     return f"{error['input']} is not known to this vnetx"
 
 
-def _known(path: list[str]) -> list[str]:
+def _known(whole: type[Part], path: list[str]) -> list[str]:
     """The settings that may stand at a place."""
-    kinds: dict[str, type[_Part]] = {
-        "ports": _Port,
-        "vlan_rules": _Rule,
-        "interfaces": _MadeInterface,
-        "vnis": _Vni,
-        "fdb": _Entry,
-    }
-    inner = next((part for name, part in kinds.items() if path[2:3] == [name]), _Entry)
-    third = {3: _Host} if path[-1:] == ["host"] else {}
-    parts: dict[int, type[_Part]] = {0: _Document, 2: _Switch, 4: inner, 5: _Storm, **third}
-    part = parts[len(path)]
-    return [field.alias or name for name, field in part.model_fields.items()]
+    kind: Any = whole
+    for name in path:
+        kind = _below(kind, name)
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _below(kind: Any, name: str) -> Any:
+    """What stands at `name` of a part, a mapping or a list."""
+    if isinstance(kind, type) and issubclass(kind, Part):
+        return _plain(kind.model_fields[name].annotation)
+    return _plain(get_args(kind)[-1])
+
+
+def _plain(kind: Any) -> Any:
+    """A type without its remarks, and without None."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    others = [each for each in get_args(kind) if each is not type(None)]
+    return _plain(others[0]) if get_origin(kind) in (Union, UnionType) else kind

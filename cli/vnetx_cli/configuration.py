@@ -6,7 +6,14 @@ from typing import TextIO
 
 import click
 
-from vnetx_cli.context import Context, common_options, note, pass_context, print_json, print_result
+from vnetx_cli.context import (
+    Context,
+    common_options,
+    pass_context,
+    print_json,
+    print_plan,
+    print_result,
+)
 
 
 @click.command()
@@ -24,15 +31,10 @@ def apply(context: Context, /, file: TextIO, dry_run: bool) -> None:
 
     document = config.parse(file.read(), file.name)
     result = engine.apply(document, dry_run=dry_run)
-    if dry_run and not context.json:
-        for message in result.messages:
-            note(message)
-        for step in result.steps:
-            click.echo(step)
-        if not result.steps:
-            note("nothing to do")
-        return
-    print_result(context, result)
+    if dry_run:
+        print_plan(context, result)
+    else:
+        print_result(context, result)
 
 
 @click.command()

@@ -7,7 +7,7 @@ import errno
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,6 +91,24 @@ def print_result(context: Context, result: Result) -> None:
     elif context.verbose:
         for step in result.steps:
             click.echo(step)
+
+
+def print_plan(context: Context, result: Result) -> None:
+    """What a command would do."""
+    if context.json:
+        print_result(context, result)
+        return
+    for message in result.messages:
+        note(message)
+    for step in result.steps:
+        click.echo(step)
+    if not result.steps:
+        note("nothing to do")
+
+
+def route_words(routes: Iterable[tuple[str, str]]) -> list[str]:
+    """Routes, (network, router), as people say them."""
+    return [f"{'default' if n in ('0.0.0.0/0', '::/0') else n} via {r}" for n, r in routes]
 
 
 # ------------------------------------------------------------ errors

@@ -9,7 +9,14 @@ import click
 from vnetx import model
 from vnetx.errors import InvalidValue
 from vnetx_cli import views
-from vnetx_cli.context import Context, common_options, pass_context, print_json, print_result
+from vnetx_cli.context import (
+    Context,
+    common_options,
+    pass_context,
+    print_json,
+    print_result,
+    route_words,
+)
 from vnetx_cli.params import GROUP, MAC, SWITCH, USER, given, port_settings, with_storm, with_vlans
 
 
@@ -191,7 +198,7 @@ def _told(name: str, own: model.Interface) -> str:
     words = [f"{name}{where}", *([own.kind] if own.has_file else ()), *own.addresses]
     words += [f"{word} {n}" for word in ("owner", "group") if (n := getattr(own, word)) is not None]
     words += ["multi-queue"] if own.multi_queue else []
-    words += [f"{'default' if n in ('0.0.0.0/0', '::/0') else n} via {r}" for n, r in own.routes]
+    words += route_words(own.routes)
     if own.kind in model.ENDPOINT_KINDS:
         words.append(f"{own.kind} {own.mode} on {own.parent or 'nothing'}")
     words += [f"VLAN {own.vid}"] if own.vid not in (None, model.DEFAULT_VID) else []

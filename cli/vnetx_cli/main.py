@@ -23,6 +23,7 @@ COMMANDS = {
     "vni": "vnetx_cli.vni:vni",
     "stats": "vnetx_cli.stats:stats",
     "bench": "vnetx_cli.bench:bench",
+    "lab": "vnetx_cli.lab:lab",
     "apply": "vnetx_cli.configuration:apply",
     "export": "vnetx_cli.configuration:export",
     "doctor": "vnetx_cli.doctor:doctor",

@@ -12,7 +12,7 @@ import click
 import pytest
 import yaml
 
-from vnetx import _abi, config, model
+from vnetx import _abi, config, lab, lab_schema, model
 from vnetx_cli.main import main as program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,8 +144,11 @@ def test_commands_parse(page: Path) -> None:
 @each_page
 def test_documents_are_valid(page: Path) -> None:
     for language, block in _FENCE.findall(page.read_text()):
-        if language == "yaml" and "switches" in (yaml.safe_load(block) or {}):
+        document = (yaml.safe_load(block) or {}) if language == "yaml" else {}
+        if "switches" in document:
             config.parse(block, page.name)
+        elif "nodes" in document:
+            lab.parse(block, page.name)
 
 
 # ------------------------------------------------------------ tables
@@ -177,6 +180,16 @@ def test_every_setting_is_documented(part: str, settings: Any) -> None:
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     written = {"up": {"state"}, "vlans": {"access", "trunk", "native", "untagged", "pvid"}}
     assert set().union(*(written.get(name, {name}) for name in vars(settings))) <= listed
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"), [("## Labs", "Lab"), ("### Node", "Node"), ("### Interface of a node", "End")]
+)
+def test_every_key_of_a_lab_is_documented(part: str, kind: str) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    section = text.partition(f"\n{part}\n")[2].partition("\n##")[0]
+    listed = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert listed == set(getattr(lab_schema, kind).model_fields)
 
 
 def test_the_example_is_a_valid_document() -> None:

@@ -25,6 +25,8 @@ from vnetx.engine.attach import (
 )
 from vnetx.engine.configure import apply_switch, check_applicable
 from vnetx.engine.interfaces import remove_interface
+from vnetx.engine.lab import lab_build, lab_down
+from vnetx.engine.lab_view import labs
 from vnetx.engine.link import interfaces, link_add, link_del
 from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Result
@@ -75,6 +77,9 @@ __all__ = [
     "confirm",
     "detach",
     "interfaces",
+    "lab_build",
+    "lab_down",
+    "labs",
     "link_add",
     "link_del",
     "port_set",

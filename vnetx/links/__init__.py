@@ -59,12 +59,15 @@ def make_netns(name: str) -> None:
     Raises:
         VnetxError: it cannot be made.
     """
+
+    def prepare() -> None:
+        with Links() as links:
+            links.set_up("lo")
+
     try:
-        named.create(name)
+        netns.make(name, prepare)
     except OSError as error:
         raise from_os(f"making network namespace {name}", error) from error
-    with netns.inside(name), Links() as links:
-        links.set_up("lo")
 
 
 def remove_netns(name: str) -> None:
@@ -156,12 +159,20 @@ class Links:
         self._ipr.link("set", index=ifindex, flags=_IFF_PROMISC if on else 0, mask=_IFF_PROMISC)
 
     @_as_os_error()
-    def add_veth(self, name: str, outer: str, mac: bytes, netns_fd: int | None = None) -> None:
+    def add_veth(
+        self,
+        name: str,
+        outer: str,
+        mac: bytes,
+        netns_fd: int | None = None,
+        outer_mac: bytes | None = None,
+    ) -> None:
         """Makes a veth pair, of which `name` has the address, and may be in another namespace."""
         peer: dict[str, Any] = {"ifname": name, "address": mac.hex(":")}
         if netns_fd is not None:
             peer["net_ns_fd"] = netns_fd
-        self._ipr.link("add", ifname=outer, kind="veth", peer=peer)
+        own = {} if outer_mac is None else {"address": outer_mac.hex(":")}
+        self._ipr.link("add", ifname=outer, kind="veth", peer=peer, **own)
 
     @_as_os_error()
     def add_tun(self, name: str, wanted: Tun, alias: str, mac: bytes | None = None) -> None:
