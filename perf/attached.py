@@ -39,6 +39,18 @@ def _add_vni(vni: int, local: str, remote: str, settings: Mapping[str, Any]) -> 
     engine.vni_add(vni, remotes=[remote], local=local, **settings)
 
 
+def add_link(
+    namespace: Namespace, name: str, settings: Mapping[str, Any], port: Mapping[str, Any]
+) -> None:
+    """Makes an interface of the namespace's switch, with settings of
+    :class:`vnetx.model.Interface` and :class:`vnetx.model.PortSettings`."""
+    run_in(namespace, _add_link, name, settings, port)
+
+
+def _add_link(name: str, settings: Mapping[str, Any], port: Mapping[str, Any]) -> None:
+    engine.link_add(name, dict(settings), port=dict(port))
+
+
 def make_large(
     namespace: Namespace,
     port: str,

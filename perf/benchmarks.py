@@ -5,7 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from vnetx_perf import control, cost, oneway, overlays, paced, pps, rounds, rr, stream, trunks
+from vnetx_perf import (
+    control,
+    cost,
+    endpoints,
+    oneway,
+    overlays,
+    paced,
+    pps,
+    rounds,
+    rr,
+    stream,
+    trunks,
+)
 from vnetx_perf.figures import Figure, Row, Target
 from vnetx_perf.session import Benchmark, Level, Session
 
@@ -15,6 +27,7 @@ _FLOWS = 4
 #: the same absolute rate.
 _LOADS = (10, 50, 90)
 _SOME_LOSS = 0.005
+_BROADCAST = b"\xff" * 6
 _ONE_CORE = "this process has one core, and the server wants another"
 _QUICK = "left out by --quick"
 
@@ -145,6 +158,21 @@ def _encap(session: Session) -> Iterator[Figure]:
     )
 
 
+def _endpoint(session: Session) -> Iterator[Figure]:
+    yield from _across(session, "endpoint", "between a wire and an endpoint")
+    probe = pps.probe(_SIZES[0], "live", target=_BROADCAST)
+    yield session.paired(
+        "endpoint",
+        dataclasses.replace(
+            probe,
+            name="endpoint-broadcast",
+            title="broadcasts of 60 B from a wire that reach an endpoint, one core",
+        ),
+        0.08,
+        0.2,
+    )
+
+
 def _cost(session: Session) -> Iterator[Figure]:
     rounds, repeat = session.pick(7, 15, 31), session.pick(20_000, 50_000, 100_000)
     yield from cost.paths(
@@ -209,6 +237,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("encap", "what an overlay adds to a frame, IPv4 and IPv6",
                   _encap, _seconds(0, 0, 60), own=(*_PLAIN, *overlays.PLAIN), against=_PLAIN,
                   default=tuple(overlays.PLAIN)),
+        Benchmark("endpoint", "a wire and an endpoint on a NIC: latency, frames a second, a stream",
+                  _endpoint, _seconds(0, 0, 180),
+                  own=tuple(each.kind for each in endpoints.KINDS), against=endpoints.AGAINST),
         Benchmark("cost", "nanoseconds a frame of each path of vnetx's programs",
                   _cost, _seconds(4, 8, 60), wants_subjects=False),
         Benchmark("scale", "cost against the number of FDB entries, ports and VLANs",
@@ -233,8 +264,15 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
     "rr-tcp": {
         "vnetx-tc": (Target("≤", 0.90, "bridge"), Target("≤", 1.08, "direct")),
         "vnetx-vlan": (Target("≤", _SLOWER, "vnetx-tc"),),
+        "vnetx-macvlan": (Target("≤", 1.03, "macvlan"),),
     },
-    "stream-tcp": {"vnetx-tc": (Target("≥", 1.0, "bridge"),)},
+    "endpoint-rr-tcp": {"vnetx-macvlan-wire": (Target("≤", 1.0, "macvlan-wire"),)},
+    "endpoint-stream-tcp": {"vnetx-macvlan-wire": (Target("≥", 1.0, "macvlan-wire"),)},
+    "endpoint-pps-60": {"vnetx-macvlan-wire-xdp": (Target("≥", 1.3, "macvlan-wire"),)},
+    "stream-tcp": {
+        "vnetx-tc": (Target("≥", 1.0, "bridge"),),
+        "vnetx-macvlan": (Target("≥", 1.0, "macvlan"),),
+    },
     "pps-60": {
         "vnetx-tc": (Target("≥", 1.5, "bridge"),),
         "vnetx-xdp": (Target("≥", 1.8, "bridge"),),

@@ -263,6 +263,7 @@ def measure(
     *,
     length: int = LENGTH,
     source: Source = "live",
+    target: bytes | None = None,
 ) -> Sample:
     """Mpps that reached the receiver; frames sent, received and lost beside it.
 
@@ -271,7 +272,7 @@ def measure(
     """
     batch = _probe.BATCH
     frames = max(100, int(receiver.rate * seconds / batch)) * batch
-    frame = udp_frame(subject.mac(0), subject.mac(1), length)
+    frame = udp_frame(subject.mac(0), subject.mac(1) if target is None else target, length)
     first = _look(receiver.counter)
     with _sending(subject, frame, frames, source, core) as worker:
         seen = _watch(receiver.counter, worker, frames, first)
@@ -284,8 +285,9 @@ def measure(
     return Sample(receiver.rate / 1e6, extra)
 
 
-def probe(length: int = LENGTH, source: Source = "live") -> Probe:
-    """The probe of frames of `length` bytes (without FCS) that `source` makes."""
+def probe(length: int = LENGTH, source: Source = "live", *, target: bytes | None = None) -> Probe:
+    """The probe of frames of `length` bytes (without FCS) that `source` makes, to the second host
+    or to an address that it takes as well."""
     if source == "live":
         name, origin = f"pps-{length}", "live XDP frames"
     else:
@@ -295,6 +297,6 @@ def probe(length: int = LENGTH, source: Source = "live") -> Probe:
         title=f"frames of {length} B from {origin} to a drop, one core",
         unit="Mpps",
         lower_is_better=False,
-        measure=functools.partial(measure, length=length, source=source),
+        measure=functools.partial(measure, length=length, source=source, target=target),
         prepare=functools.partial(prepare, length=length, source=source),
     )

@@ -15,6 +15,7 @@ from vnetx.model import Vlans
 from vnetx_perf import (
     attached,
     bridges,
+    endpoints,
     hooks,
     namespaces,
     openvswitch,
@@ -23,12 +24,8 @@ from vnetx_perf import (
     requirements,
     trunks,
 )
-from vnetx_perf.namespaces import Namespace
 from vnetx_perf.openvswitch import Daemons
 from vnetx_perf.topology import Subject
-
-#: Of the device that macvlan and ipvlan devices are on.
-_PARENT_MAC = bytes([0x02, 0x00, 0x5E, 0xFF, 0, 0])
 
 # ---------------------------------------------------------------- limits
 
@@ -124,69 +121,6 @@ class BridgeNetfilter(Bridge):
     @classmethod
     def missing(cls) -> str:
         return super().missing() or requirements.lacks_bridge_netfilter()
-
-
-class _OnParent(Subject):
-    """Devices on one parent, a veth that leads nowhere. They have no ndo_xdp_xmit."""
-
-    takes_live_frames = False
-    #: What ip-link(8) takes after "type".
-    options: ClassVar[str]
-
-    def build(self) -> None:
-        self.switch = Namespace("sw")
-        self.inner = ["lower"]
-        self.switch.ip(
-            f"link add dev lower address {_PARENT_MAC.hex(':')} mtu {self.mtu}"
-            f" type veth peer name nowhere mtu {self.mtu}",
-            "link set dev lower up",
-            "link set dev nowhere up",
-            *(
-                f"link add link lower name eth0 mtu {self.mtu} netns {host.name}"
-                f" type {self.options}"
-                for host in self.hosts
-            ),
-        )
-
-
-class Macvlan(_OnParent):
-    """macvlan devices in bridge mode."""
-
-    kind = "macvlan"
-    title = "macvlan, bridge mode"
-    devices = ("veth", "macvlan")
-    options = "macvlan mode bridge"
-
-
-class _Ipvlan(_OnParent):
-    """ipvlan devices in bridge mode: all have their parent's MAC address."""
-
-    devices = ("veth", "ipvlan")
-
-    def mac(self, index: int) -> bytes:  # noqa: ARG002
-        return _PARENT_MAC
-
-    def link_options(self, index: int) -> str:  # noqa: ARG002
-        return ""
-
-
-class IpvlanL2(_Ipvlan):
-    """ipvlan in L2 mode: hosts have neighbours, frames are told apart by IP address."""
-
-    kind = "ipvlan-l2"
-    title = "ipvlan, L2 mode"
-    options = "ipvlan mode l2 bridge"
-
-
-class IpvlanL3(_Ipvlan):
-    """ipvlan in L3 mode: no ARP, the parent routes."""
-
-    kind = "ipvlan-l3"
-    title = "ipvlan, L3 mode"
-    options = "ipvlan mode l3 bridge"
-
-    def neighbours(self, index: int) -> list[int]:  # noqa: ARG002
-        return []
 
 
 # ---------------------------------------------------------------- Open vSwitch
@@ -319,9 +253,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         RedirectPeer,
         Bridge,
         BridgeNetfilter,
-        Macvlan,
-        IpvlanL2,
-        IpvlanL3,
+        *endpoints.ON_NIC,
         Ovs,
         OvsUser,
         VnetxTc,
@@ -330,6 +262,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxVlan,
         *trunks.KINDS,
         *overlays.KINDS,
+        *endpoints.KINDS,
     )
 }
 

@@ -1,0 +1,208 @@
+"""Subjects of endpoints on one NIC: containers among themselves, and a container and a wire.
+
+The NIC is a veth. Among themselves its peer leads nowhere; from a wire its peer is the eth0 of
+the first host, what is plugged in, and the second host is a container with an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from vnetx_perf import attached
+from vnetx_perf.namespaces import Namespace
+from vnetx_perf.topology import Subject, host_mac
+
+NIC = "lower"
+#: Of the NIC.
+_MAC = bytes([0x02, 0x00, 0x5E, 0xFF, 0, 0])
+
+
+class OnNic(Subject):
+    """Containers with an endpoint each, and nobody on the wire. It has no ndo_xdp_xmit.
+
+    Attributes:
+        first: the first host that is a container.
+        others: endpoints beside theirs, in the NIC's own namespace.
+    """
+
+    takes_live_frames = False
+    first: ClassVar[int] = 0
+    others: ClassVar[int] = 0
+
+    def build(self) -> None:
+        self.switch = Namespace("sw")
+        self.inner = [NIC]
+        self.switch.ip(
+            f"link add dev {NIC} address {_MAC.hex(':')} mtu {self.mtu} type veth {self.peer()}",
+            f"link set dev {NIC} up",
+            *self.plugged_in(),
+        )
+        self.make_endpoints(self.switch)
+
+    def peer(self) -> str:
+        """What the other end of the NIC is, for ip-link(8)."""
+        return f"peer name nowhere mtu {self.mtu}"
+
+    def plugged_in(self) -> tuple[str, ...]:
+        """Commands of ip(8) that make it ready."""
+        return ("link set dev nowhere up",)
+
+    def make_endpoints(self, switch: Namespace) -> None:
+        """Makes the containers' eth0."""
+        raise NotImplementedError
+
+
+class FromWire(OnNic):
+    """A host at the other end of the NIC, and containers with endpoints."""
+
+    group = "endpoint"
+    takes_live_frames = True
+    first = 1
+
+    def build(self) -> None:
+        self.ports = [NIC]
+        super().build()
+
+    def peer(self) -> str:
+        return f"peer name eth0 mtu {self.mtu} netns {self.hosts[0].name}"
+
+    def plugged_in(self) -> tuple[str, ...]:
+        self.hosts[0].ip("link set dev eth0 up")
+        return ()
+
+
+class Kernel(OnNic):
+    """The kernel's own devices."""
+
+    #: What ip-link(8) takes after "type".
+    options: ClassVar[str]
+
+    def make_endpoints(self, switch: Namespace) -> None:
+        common = f"link add link {NIC} mtu {self.mtu}"
+        switch.ip(
+            *(
+                f"{common} name eth0 netns {host.name} type {self.options}"
+                for host in self.hosts[self.first :]
+            ),
+            *(f"{common} name other{n} up type {self.options}" for n in range(self.others)),
+        )
+
+
+class Macvlan(Kernel):
+    """macvlan devices in bridge mode."""
+
+    kind = "macvlan"
+    title = "macvlan, bridge mode"
+    devices = ("veth", "macvlan")
+    options = "macvlan mode bridge"
+
+
+class MacvlanWire(FromWire, Macvlan):
+    kind = "macvlan-wire"
+    title = "a wire and macvlan, bridge mode"
+
+
+class _Ipvlan(Kernel):
+    """ipvlan devices in bridge mode: all have their parent's MAC address."""
+
+    devices = ("veth", "ipvlan")
+
+    def mac(self, index: int) -> bytes:
+        return super().mac(index) if index < self.first else _MAC
+
+    def link_options(self, index: int) -> str:
+        return super().link_options(index) if index < self.first else ""
+
+
+class IpvlanL2(_Ipvlan):
+    """ipvlan in L2 mode: hosts have neighbours, frames are told apart by IP address."""
+
+    kind = "ipvlan-l2"
+    title = "ipvlan, L2 mode"
+    options = "ipvlan mode l2 bridge"
+
+
+class IpvlanL3(_Ipvlan):
+    """ipvlan in L3 mode: no ARP, the parent routes."""
+
+    kind = "ipvlan-l3"
+    title = "ipvlan, L3 mode"
+    options = "ipvlan mode l3 bridge"
+
+    def neighbours(self, index: int) -> list[int]:  # noqa: ARG002
+        return []
+
+
+class Vnetx(OnNic):
+    """vnetx's endpoints, made as a user does it."""
+
+    hook: ClassVar[str] = "tc"
+    settings: ClassVar[dict[str, Any]] = {"kind": "macvlan"}
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or attached.missing()
+
+    def make_endpoints(self, switch: Namespace) -> None:
+        attached.attach(switch, self.hook, ([NIC], {}))
+        for index, host in enumerate(self.hosts[self.first :], self.first):
+            name, own = f"e{index}", {**self.settings, "parent": NIC, "mtu": self.mtu}
+            own |= {"mac": host_mac(index), "netns": host.name}
+            attached.add_link(switch, name, own, {"hook": self.hook})
+            host.ip(f"link set dev {name} down", f"link set dev {name} name eth0")
+        for number in range(self.others):
+            own = {**self.settings, "parent": NIC, "mtu": self.mtu}
+            attached.add_link(switch, f"other{number}", own, {"hook": self.hook})
+
+    def detach(self) -> None:
+        if self.switch is not None:
+            attached.detach(self.switch)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"hook": self.hook}
+
+
+class VnetxMacvlan(Vnetx):
+    kind = "vnetx-macvlan"
+    usual = False
+    title = "vnetx, endpoints in bridge mode, TC"
+
+
+class VnetxMacvlanWire(FromWire, VnetxMacvlan):
+    usual = True
+    kind = "vnetx-macvlan-wire"
+    title = "a wire and vnetx, an endpoint in bridge mode, TC"
+
+
+class VnetxMacvlanWireXdp(VnetxMacvlanWire):
+    kind = "vnetx-macvlan-wire-xdp"
+    title = "a wire and vnetx, an endpoint in bridge mode, XDP"
+    hook = "xdp"
+
+
+class MacvlanWireLarge(MacvlanWire):
+    """The same with a thousand endpoints on the NIC."""
+
+    kind = "macvlan-wire-large"
+    title = "a wire and macvlan, bridge mode, 1,000 endpoints"
+    usual = False
+    others = 999
+
+
+class VnetxMacvlanWireLarge(VnetxMacvlanWire):
+    """The same with a thousand endpoints on the NIC."""
+
+    kind = "vnetx-macvlan-wire-large"
+    title = "a wire and vnetx, an endpoint in bridge mode, TC, 1,000 endpoints"
+    usual = False
+    others = 999
+
+
+#: Those that are compared with switches.
+ON_NIC: tuple[type[Subject], ...] = (Macvlan, IpvlanL2, IpvlanL3, VnetxMacvlan)
+KINDS: tuple[type[Subject], ...] = (
+    *(MacvlanWire, VnetxMacvlanWire, VnetxMacvlanWireXdp),
+    *(MacvlanWireLarge, VnetxMacvlanWireLarge),
+)
+#: What ratios are of, unless others are asked for.
+AGAINST = (MacvlanWire.kind,)
