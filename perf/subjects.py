@@ -260,6 +260,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxXdp,
         VnetxAuto,
         VnetxVlan,
+        endpoints.VnetxMacvlan,
         *trunks.KINDS,
         *overlays.KINDS,
         *endpoints.KINDS,

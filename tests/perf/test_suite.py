@@ -12,6 +12,7 @@ import pytest
 
 from vnetx_perf import (
     benchmarks,
+    endpoints,
     hooks,
     machine,
     overlays,
@@ -29,6 +30,8 @@ from vnetx_perf.namespaces import PREFIX
 from vnetx_perf.session import Benchmark
 
 CORE = max(os.sched_getaffinity(0))
+#: Benchmarks that have to be asked for.
+LEFT_OUT = ("vxlan", "encap", "endpoint")
 
 
 # ---------------------------------------------------------------- choosing
@@ -36,9 +39,9 @@ CORE = max(os.sched_getaffinity(0))
 
 def test_nearly_all_of_it_by_default():
     chosen, measured, against = suite.choose([], [], "default")
-    assert chosen == tuple(name for name in BENCHMARKS if name not in ("vxlan", "encap"))
-    own = {kind.kind for kind in (*trunks.KINDS, *overlays.KINDS)}
-    left_out = {"vnetx-vlan", *own}
+    assert chosen == tuple(name for name in BENCHMARKS if name not in LEFT_OUT)
+    own = {kind.kind for kind in (*trunks.KINDS, *overlays.KINDS, *endpoints.KINDS)}
+    left_out = {"vnetx-vlan", "vnetx-macvlan", *own}
     assert measured == tuple(name for name in subjects.SUBJECTS if name not in left_out)
     assert against == ("bridge", "direct")
 
@@ -52,7 +55,14 @@ def test_names_say_what_and_of_what():
 
 def test_against_alone_is_against_vnetx():
     _, measured, _ = suite.choose(["rr"], ["bridge"], "default")
-    assert measured == ("bridge", "vnetx-tc", "vnetx-xdp", "vnetx-auto", "vnetx-vlan")
+    assert measured == (
+        "bridge",
+        "vnetx-tc",
+        "vnetx-xdp",
+        "vnetx-auto",
+        "vnetx-vlan",
+        "vnetx-macvlan",
+    )
 
 
 def test_subjects_with_a_trunk_are_compared_among_themselves():
@@ -186,7 +196,7 @@ def test_tagging_is_measured_across_a_trunk_and_what_is_missing_is_said(monkeypa
 
 @pytest.mark.root
 def test_what_the_machine_lacks_is_said_and_the_others_go_on(monkeypatch):
-    monkeypatch.setattr(subjects.Macvlan, "missing", classmethod(lambda _: "no such module"))
+    monkeypatch.setattr(endpoints.Macvlan, "missing", classmethod(lambda _: "no such module"))
 
     def fail(_self):
         raise RuntimeError("as planned")
