@@ -314,6 +314,7 @@ ctypedef fused record:
     vnetx_neighbour
     vnetx_source_key
     vnetx_source
+    vnetx_tun
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -668,6 +669,21 @@ def unpack_vtep(bytes raw):
     cdef vnetx_vtep value
     load(&value, raw)
     return bytes(value.address[:16]), value.ifindex
+
+
+def pack_tun(uint32_t to, bytes mac not None=bytes(6)):
+    cdef vnetx_tun value
+    memset(&value, 0, sizeof(value))
+    value.to = to
+    memcpy(value.mac, <const char *>mac, 6)
+    return dump(&value)
+
+
+def unpack_tun(bytes raw):
+    """Return (ifindex of the other one, MAC address)."""
+    cdef vnetx_tun value
+    load(&value, raw)
+    return value.to, (<const char *>value.mac)[:6]
 
 
 def unpack_source_key(bytes raw):

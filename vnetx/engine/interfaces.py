@@ -17,11 +17,12 @@ from vnetx.engine.pair import Pair
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session, hooks_of
 from vnetx.engine.tap import Tap
+from vnetx.engine.tun import Tun
 from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "macvlan": Macvlan()}
+KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "tun": Tun(), "macvlan": Macvlan()}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -97,10 +98,11 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
 
 
 def collect_interfaces(session: Session, switch: str) -> None:
-    """Removes interfaces whose port is gone or was never complete."""
+    """Removes interfaces of which something is gone or was never made."""
     maps = session.maps(switch)
     for name, record in maps.interfaces().items():
-        if not record["ifindex"] or not hooks_of(session, maps, record["ifindex"]):
+        there = record["ifindex"] and hooks_of(session, maps, record["ifindex"])
+        if not there or not KINDS[record["kind"]].is_whole(session, record):
             remove_interface(session, switch, name)
 
 

@@ -144,6 +144,9 @@ def attach_port(
     what = f"attaching {link.name}"
     maps = session.maps(switch)
     leave_underlay(session, link)
+    of_tun = link.ifindex in maps.tuns()
+    if of_tun and settings.hook not in ("auto", "tc"):
+        raise VnetxError(what, "the port of a tun has its programs in TC", "--hook tc")
     seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
@@ -165,7 +168,7 @@ def attach_port(
         hook="tc",
         index=index,
         twin=twin,
-        peer_mac=session.links.peer_mac(link),
+        peer_mac=None if of_tun else session.links.peer_mac(link),
         peer_retype=not session.peer_scrubs,
         local_mac=own_mac,
         endpoint=endpoint,
