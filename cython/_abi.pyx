@@ -142,6 +142,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_PRIVATE
         VNETX_PORT_SOURCE
         VNETX_PORT_NO_HOST
+        VNETX_PORT_TUN
         VNETX_SWITCH_SOURCES
         VNETX_SOURCE_PORTS
         VNETX_PORT_GONE
@@ -251,7 +252,7 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vtep": VNETX_PORT_VTEP, "host_port": VNETX_PORT_HOST_PORT,
               "bridge": VNETX_PORT_BRIDGE, "vepa": VNETX_PORT_VEPA,
               "private": VNETX_PORT_PRIVATE, "source": VNETX_PORT_SOURCE,
-              "no_host": VNETX_PORT_NO_HOST}
+              "no_host": VNETX_PORT_NO_HOST, "tun": VNETX_PORT_TUN}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,

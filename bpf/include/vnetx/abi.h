@@ -219,6 +219,8 @@ enum vnetx_port_flags {
 	VNETX_PORT_SOURCE = 1 << 22,
 	/* ... which the host does not reach but by the wire. */
 	VNETX_PORT_NO_HOST = 1 << 23,
+	/* Of a tun: its egress program in TC has to see what leaves. */
+	VNETX_PORT_TUN = 1 << 24,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
