@@ -85,7 +85,7 @@ static __always_inline int xdp_unicast_generic(ctx_t *ctx, const struct frame *f
 	const struct vnetx_port *out = port_get(frame->out);
 	const struct mtu mtu = mtu_of(ctx, frame->len, frame->tagged);
 
-	if (!out || (out->flags & (VNETX_PORT_HOST | VNETX_PORT_VTEP)) ||
+	if (!out || (out->flags & (VNETX_PORT_HOST | VNETX_PORT_VTEP | VNETX_PORT_TUN)) ||
 	    !(out->flags & VNETX_PORT_UP) || mtu_ask(ctx, &mtu, out->ifindex))
 		return XDP_PASS;
 	xdp_completed(frame);

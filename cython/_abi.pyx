@@ -142,6 +142,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_PRIVATE
         VNETX_PORT_SOURCE
         VNETX_PORT_NO_HOST
+        VNETX_PORT_TUN
         VNETX_SWITCH_SOURCES
         VNETX_SOURCE_PORTS
         VNETX_PORT_GONE
@@ -251,7 +252,7 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vtep": VNETX_PORT_VTEP, "host_port": VNETX_PORT_HOST_PORT,
               "bridge": VNETX_PORT_BRIDGE, "vepa": VNETX_PORT_VEPA,
               "private": VNETX_PORT_PRIVATE, "source": VNETX_PORT_SOURCE,
-              "no_host": VNETX_PORT_NO_HOST}
+              "no_host": VNETX_PORT_NO_HOST, "tun": VNETX_PORT_TUN}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
@@ -314,6 +315,7 @@ ctypedef fused record:
     vnetx_neighbour
     vnetx_source_key
     vnetx_source
+    vnetx_tun
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -668,6 +670,21 @@ def unpack_vtep(bytes raw):
     cdef vnetx_vtep value
     load(&value, raw)
     return bytes(value.address[:16]), value.ifindex
+
+
+def pack_tun(uint32_t to, bytes mac not None=bytes(6)):
+    cdef vnetx_tun value
+    memset(&value, 0, sizeof(value))
+    value.to = to
+    memcpy(value.mac, <const char *>mac, 6)
+    return dump(&value)
+
+
+def unpack_tun(bytes raw):
+    """Return (ifindex of the other one, MAC address)."""
+    cdef vnetx_tun value
+    load(&value, raw)
+    return value.to, (<const char *>value.mac)[:6]
 
 
 def unpack_source_key(bytes raw):

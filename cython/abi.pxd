@@ -139,6 +139,10 @@ cdef extern from "vnetx/abi.h" nogil:
         uint16_t hook
         uint8_t mac[6]
 
+    struct vnetx_tun:
+        uint32_t to
+        uint8_t mac[6]
+
     struct vnetx_source_key:
         uint8_t mac[6]
 

@@ -689,19 +689,20 @@ _OF_AN_ENDPOINT = ("parent", "mode", "sources", "host_access")
 _SETTINGS_OF = {
     "veth": _OF_ANY_PLACE,
     "tap": _OF_A_FILE,
+    "tun": ("addresses", "routes", *_OF_A_FILE),
     "macvlan": (*_OF_ANY_PLACE, *_OF_AN_ENDPOINT),
 }
 INTERFACE_KINDS = tuple(_SETTINGS_OF)
 #: Kinds whose other end is a file that a program has open.
-FILE_KINDS = ("tap",)
+FILE_KINDS = ("tap", "tun")
 #: Kinds that are endpoints on a NIC.
 ENDPOINT_KINDS = ("macvlan",)
 #: How an endpoint goes with the others of its NIC, as the kernel's macvlan has it.
 ENDPOINT_MODES = ("bridge", "vepa", "private", "source")
-#: Of a tap: what the kernel takes.
+#: What the kernel takes of them.
 _FILE_MTU_MAX = 65521
 LAST_ID = 2**32 - 2
-_NOT_OF_A_TAP = {
+_NOT_OF_A_FILE = {
     "addresses": ("it has none: what is behind it has its own", "give them there"),
     "routes": ("it has none: what is behind it has its own", "give them there"),
     "netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
@@ -723,6 +724,7 @@ class Interface:
     Attributes:
         kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port;
             "tap": the port itself, whose other end a virtual machine or a program has open;
+            "tun": a program's packets, which are those of a station with these addresses;
             "macvlan": as "veth", and the port is an endpoint on the NIC `parent`.
         parent: the NIC of an endpoint, a port of the same switch; None: it is gone.
         mode: of :data:`ENDPOINT_MODES`. "bridge": endpoints switch among themselves; "vepa": all
@@ -737,11 +739,11 @@ class Interface:
         routes: (network, router) of what is reached through it.
         own_netns: the namespace is made for it where it is not there, and goes with it.
         port: the settings of the port.
-        owner, group: numbers of those who may open a tap; both, if both are given. Root alone may
-            if none is.
-        multi_queue: a tap can be opened several times, for a queue each.
-        vnet_hdr: the program behind a tap takes and gives checksums and segments as a virtual
-            machine does, until one opens it otherwise. None for the default: on.
+        owner, group: numbers of those who may open a tap or a tun; both, if both are given. Root
+            alone may if none is.
+        multi_queue: it can be opened several times, for a queue each.
+        vnet_hdr: the program behind it takes and gives checksums and segments as a virtual machine
+            does, until one opens it otherwise. None for the default: of a tap on, of a tun off.
     """
 
     addresses: tuple[str, ...] = ()
@@ -787,7 +789,7 @@ class Interface:
                 continue
             have = [kind for kind, names in _SETTINGS_OF.items() if name in names]
             other = f"only a {' or a '.join(have)} has one", f"--kind {have[0]}"
-            why, remedy = _NOT_OF_A_TAP.get(name, other)
+            why, remedy = (_NOT_OF_A_FILE if self.kind in FILE_KINDS else {}).get(name, other)
             raise InvalidValue(f"{_WORDS.get(name, name)} of a {self.kind}", why, remedy)
         self._check_endpoint()
         if self.kind not in FILE_KINDS:
@@ -798,7 +800,7 @@ class Interface:
             _check_range(name, getattr(self, name) or 0, 0, LAST_ID)
         if self.owner == 0 and self.group is None:
             object.__setattr__(self, "owner", None)
-        if self.vnet_hdr:
+        if self.vnet_hdr is (self.kind == "tap"):
             object.__setattr__(self, "vnet_hdr", None)
 
     def _check_endpoint(self) -> None:
@@ -819,7 +821,7 @@ class Interface:
     @property
     def has_vnet_hdr(self) -> bool:
         """`vnet_hdr`, also where it is the default."""
-        return self.has_file and self.vnet_hdr is not False
+        return self.kind == "tap" if self.vnet_hdr is None else self.vnet_hdr
 
     @classmethod
     def in_vlan(cls, vid: int, addresses: tuple[str, ...] = (), **more: Any) -> Interface:

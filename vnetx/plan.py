@@ -161,6 +161,7 @@ class PortDesired:
         group_forward: the switch's mask.
         vlan_aware, shared_learning: the switch's.
         unconfirmed: to be undone unless it is confirmed.
+        of_tun: frames that leave go into a tun, by a program on the device's TC egress.
         take_xdp: (id, mode) of somebody else's XDP program that is to make room.
     """
 
@@ -176,6 +177,7 @@ class PortDesired:
     vlan_aware: bool = False
     shared_learning: bool = False
     unconfirmed: bool = False
+    of_tun: bool = False
     take_xdp: tuple[int, str] | None = None
 
 
@@ -209,6 +211,8 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
     if desired.peer_mac:
         flags |= _abi.PORT_FLAGS["peer"]
         flags |= _abi.PORT_FLAGS["peer_retype"] if desired.peer_retype else 0
+    if desired.of_tun:
+        flags |= _abi.PORT_FLAGS["tun"]
     if desired.hook == "xdp":
         flags |= _abi.PORT_FLAGS["xdp"]
     if desired.vlan_aware:
@@ -216,7 +220,7 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         flags |= _abi.PORT_FLAGS["shared"] if desired.shared_learning else 0
     if desired.endpoint:
         flags |= desired.endpoint.flags()
-    elif desired.local_mac:
+    elif desired.local_mac and not desired.of_tun:
         flags |= _abi.PORT_FLAGS["host_port"]
     return {
         "ifindex": ifindex,

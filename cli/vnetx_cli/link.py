@@ -38,7 +38,8 @@ _OWN = (
     "--kind",
     type=click.Choice(model.INTERFACE_KINDS),
     help="What it is. veth, the default: one end of a veth pair, whose other end is the port "
-    "vx-NAME. tap: the port itself, for a virtual machine or a program.",
+    "vx-NAME. tap: the port itself, for a virtual machine or a program. tun: packets of a program, "
+    "which is a station with the addresses of --ip.",
 )
 @click.option("--parent", metavar="NIC", help="The NIC of an endpoint; attached if it is no port.")
 @click.option(
@@ -94,23 +95,26 @@ _OWN = (
     "--owner",
     type=USER,
     metavar="USER|UID",
-    help="Who may open a tap, beside root; with a group, members of it alone.",
+    help="Who may open a tap or a tun, beside root; with a group, if a member of it.",
 )
 @click.option(
-    "--group", type=GROUP, metavar="GROUP|GID", help="A group whose members may open a tap."
+    "--group",
+    type=GROUP,
+    metavar="GROUP|GID",
+    help="A group whose members may open a tap or a tun.",
 )
 @click.option(
     "--queues",
     type=click.IntRange(1, 256),
     metavar="N",
-    help="Of a tap: 1, the default, or more: then it is multi-queue, and each time that it is "
-    "opened is a queue, up to 256.",
+    help="Of a tap or a tun: 1, the default, or more: then it is multi-queue, and each time that "
+    "it is opened is a queue, up to 256.",
 )
 @click.option(
     "--vnet-hdr/--no-vnet-hdr",
     default=None,
-    help="Frames of a tap have a virtio_net_hdr before them, for offloads (the default), until "
-    "what opens it (IFF_VNET_HDR) decides otherwise.",
+    help="Frames of a tap (by default) or packets of a tun have a virtio_net_hdr before them, for "
+    "offloads, until what opens it (IFF_VNET_HDR) decides otherwise.",
 )
 @click.option("--mtu", type=click.INT, metavar="BYTES", help="Its MTU; 1500 if not given.")
 @click.option("--vlan", type=click.INT, metavar="VID", help="The same as --access VID.")

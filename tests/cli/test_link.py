@@ -198,7 +198,7 @@ def test_taps_in_documents(pair: Lab, tmp_path: Path) -> None:
     assert pair.show("link", "show")[0]["owner"] == 0
     file.write_text("{version: '1', switches: {vnetx0: {interfaces: {vm: {owner: nobody}}}}}")
     error = pair.vnetx("apply", str(file), status=2).err
-    assert "switches.vnetx0.interfaces.vm: owner of a veth: only a tap has one" in error
+    assert "switches.vnetx0.interfaces.vm: owner of a veth: only a tap or a tun has one" in error
 
 
 ERRORS: dict[tuple[str, ...], str] = {
@@ -223,10 +223,15 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "x", "--kind", "tap", "--group", "4294967295"): "not in 0 to 4294967294",
     ("add", "x", "--kind", "tap", "--mtu", "65522"): "mtu of a tap 65522: not in 68 to 65521",
     ("add", "x", "--kind", "tap", "--queues", "257"): "257 is not in the range 1<=x<=256",
-    ("add", "x", "--owner", "1000"): "owner of a veth: only a tap has one",
-    ("add", "x", "--group", "root"): "group of a veth: only a tap has one",
-    ("add", "x", "--queues", "2"): "queues of a veth: only a tap has one",
-    ("add", "x", "--no-vnet-hdr"): "vnet header of a veth: only a tap has one",
+    ("add", "x", "--owner", "1000"): "owner of a veth: only a tap or a tun has one",
+    ("add", "x", "--group", "root"): "group of a veth: only a tap or a tun has one",
+    ("add", "x", "--queues", "2"): "queues of a veth: only a tap or a tun has one",
+    ("add", "x", "--no-vnet-hdr"): "vnet header of a veth: only a tap or a tun has one",
+    ("add", "x", "--kind", "tun"): "without an address nothing reaches it",
+    ("add", "x", "--kind", "tun", "--to-netns", "y"): "network namespace of a tun: it is where",
+    ("add", "x", "--kind", "tun", "--ip", "192.0.2.9/24", "--mtu", "67"): "mtu of a tun 67",
+    ("add", "x", "--kind", "tun", "--ip", "192.0.2.9/24", "--hook", "xdp"): "programs in TC",
+    ("add", "p1", "--kind", "tun", "--ip", "192.0.2.9/24"): "there is an interface of that name",
     ("add", "p1", "--kind", "tap"): "there is an interface of that name",
     ("del", "x"): "there is none of this name that a switch made",
 }

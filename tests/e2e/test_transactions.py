@@ -195,6 +195,11 @@ def macvlan(**settings: Any) -> Callable[[], Any]:
     return lambda: engine.link_add("e0", wanted, port={}, switch="br0")
 
 
+def tun_port() -> Any:
+    settings = {"kind": "tun", "owner": 1000, "addresses": ("198.51.100.1/24",)}
+    return engine.link_add("t0", settings, port={}, switch="br0")
+
+
 def with_interface() -> Any:
     in_br0("p1", "p3", hook="tc", settings={"vlans": Vlans.access(10)})()
     return engine.vlan_interface_add(Interface.in_vlan(30, ("198.51.100.1/24",)), switch="br0")
@@ -314,6 +319,23 @@ SCENARIOS = {
     ),
     "tap no more": Scenario(
         lambda: engine.link_del(["t0"]), in_br0("p1", hook="tc", then=lambda: tap(owner=1000))
+    ),
+    "tun": Scenario(
+        lambda: engine.link_add(
+            "t0",
+            {"kind": "tun", "owner": 1000, "addresses": ("198.51.100.1/24",), "mtu": 1400},
+            port={"isolated": True},
+            switch="br0",
+        ),
+        in_br0("p1", hook="tc"),
+        2,
+    ),
+    "other address of a tun": Scenario(
+        lambda: engine.link_add("t0", {"addresses": ("198.51.100.2/24",), "owner": 7}, port={}),
+        in_br0("p1", hook="tc", then=lambda: tun_port()),
+    ),
+    "tun no more": Scenario(
+        lambda: engine.link_del(["t0"]), in_br0("p1", hook="tc", then=lambda: tun_port())
     ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(

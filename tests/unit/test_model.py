@@ -294,6 +294,7 @@ def test_flags_are_settings_alone(settings: PortSettings) -> None:
                 "vlan",
                 "shared",
                 "vtep",
+                "tun",
             ),
             *ENDPOINT_MODES,
         }:

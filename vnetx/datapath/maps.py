@@ -37,6 +37,8 @@ VXLAN_PROGRAMS = (
 )
 #: The same where XDP encapsulates, and decapsulates.
 VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")
+#: For switches with tuns.
+TUN_PROGRAMS = ("tun_in", "tun_neigh", "tun_out")
 #: Tail calls: array, slot and program.
 _TAILS = (
     *(("tail", slot, name) for slot, name in _abi.TAILS.items()),
@@ -298,6 +300,7 @@ class SwitchMaps:
         needed |= {"flood_vlan"} if switch["flags"] & _abi.SWITCH_FLAGS["vlan_aware"] else set()
         needed |= {"sources"} if switch["flags"] & _abi.SWITCH_FLAGS["sources"] else set()
         needed |= set(VXLAN_PROGRAMS) if len(slots) > len(ports) else set()
+        needed |= set(TUN_PROGRAMS) if self.tuns() else set()
         hooks = {port["hook"] for port in ports.values()}
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
         needed |= set(VXLAN_XDP_PROGRAMS) if self.overlays_by_xdp() else set()
@@ -646,6 +649,22 @@ class SwitchMaps:
         for vid, address in self.neighbours(learned=True):
             if vid in vids:
                 _bpf.map_delete(self.fds["neigh_learned"], _abi.pack_neighbour_key(vid, address))
+
+    def tuns(self) -> dict[int, tuple[int, bytes]]:
+        """(ifindex of the other one, MAC address) by the ifindex of a tun and of its port."""
+        items = _bpf.map_items(self.fds["tuns"], *_SIZES["tuns"])
+        return {_U32.unpack(key)[0]: _abi.unpack_tun(raw) for key, raw in items}
+
+    def set_tun(self, ifindex: int, port: int, mac: bytes) -> None:
+        """Joins a tun and the port of the station that the program behind it is."""
+        _bpf.map_update(self.fds["tuns"], _U32.pack(ifindex), _abi.pack_tun(port))
+        _bpf.map_update(self.fds["tuns"], _U32.pack(port), _abi.pack_tun(ifindex, mac))
+
+    def delete_tun(self, port: int) -> None:
+        """Forgets the tun of a port."""
+        for ifindex, (to, _) in self.tuns().items():
+            if port in (ifindex, to):
+                _bpf.map_delete(self.fds["tuns"], _U32.pack(ifindex))
 
     def underlays(self) -> dict[int, dict[str, Any]]:
         """Devices on which packets of VTEPs are taken: ``struct vnetx_underlay`` by ifindex."""

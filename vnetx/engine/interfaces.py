@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from vnetx.engine.kind import Kind, alias, mac_of
 from vnetx.engine.macvlan import Macvlan
@@ -17,11 +18,12 @@ from vnetx.engine.pair import Pair
 from vnetx.engine.ports import attach_port, detach_one
 from vnetx.engine.session import Session, hooks_of
 from vnetx.engine.tap import Tap
+from vnetx.engine.tun import Tun
 from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "macvlan": Macvlan()}
+KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "tun": Tun(), "macvlan": Macvlan()}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -48,8 +50,10 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     if record:
         there = record["kind"], record["mac"]
         same = there == (wanted.kind, mac_of(switch, name, wanted))
-        if not (same and kind.is_same(session, record, wanted)):
-            KINDS[record["kind"]].check_removable(session, name, record)
+        whole = _is_whole(session, record)
+        if not (whole and same and kind.is_same(session, record, wanted)):
+            if whole:
+                KINDS[record["kind"]].check_removable(session, name, record)
             remove_interface(session, switch, name)
             record = None
     if not record:
@@ -76,6 +80,12 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
         session.executor.done.append(f"{name} has {kind.told(wanted)}")
 
 
+def _is_whole(session: Session, record: Mapping[str, Any]) -> bool:
+    """Whether nothing of an interface is gone."""
+    port = session.links.by_index(record["ifindex"]) if record["ifindex"] else None
+    return port is not None and KINDS[record["kind"]].is_whole(session, record)
+
+
 def remove_interface(session: Session, switch: str, name: str) -> None:
     """Removes an interface with its devices; what a killed command began too."""
     maps = session.maps(switch)
@@ -97,10 +107,11 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
 
 
 def collect_interfaces(session: Session, switch: str) -> None:
-    """Removes interfaces whose port is gone or was never complete."""
+    """Removes interfaces of which something is gone or was never made."""
     maps = session.maps(switch)
     for name, record in maps.interfaces().items():
-        if not record["ifindex"] or not hooks_of(session, maps, record["ifindex"]):
+        attached = hooks_of(session, maps, record["ifindex"])
+        if not attached or not _is_whole(session, record):
             remove_interface(session, switch, name)
 
 

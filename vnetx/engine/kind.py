@@ -59,6 +59,9 @@ class Kind(Protocol):
     def known(self, session: Session, switch: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Of an interface what its port says, as fields of :class:`vnetx.model.Interface`."""
 
+    def is_whole(self, session: Session, record: Mapping[str, Any]) -> bool:
+        """Whether all is there that an interface has beside its port."""
+
     def told(self, wanted: Interface) -> str:
         """What :meth:`write` gives it, for people."""
 

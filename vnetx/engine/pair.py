@@ -46,27 +46,28 @@ class Pair:
     def make(self, session: Session, switch: str, name: str, wanted: Interface) -> None:
         maps, told = session.maps(switch), alias(switch, name)
         record = self.record(switch, name, wanted)
-        if wanted.own_netns:
+        if record["own_netns"]:
             _own_netns(session, switch, name, record)
-        with there(session, wanted.netns) as links:
+        with there(session, record["netns"]) as links:
             if links.get(name) is not None:
                 raise VnetxError(
                     f"making interface {name}", "there is an interface of that name", "give --name"
                 )
         maps.set_interface(name, ifindex=0, **record)
         outer = outer_name(session, name)
-        if wanted.netns is None:
+        if not record["netns"]:
             session.links.add_veth(name, outer, record["mac"])
         else:
-            with netns.opened(wanted.netns) as fd:
+            with netns.opened(record["netns"]) as fd:
                 session.links.add_veth(name, outer, record["mac"], fd)
         session.forget_links()
         link = session.links.get(outer)
         if link is None:
             raise VnetxError(f"making interface {name}", "the veth pair vanished")
         maps.set_interface(name, ifindex=link.ifindex, **record)
+        session.links.keep_silent(outer)
         session.links.raise_up(link.ifindex, told)
-        with there(session, wanted.netns) as links:
+        with there(session, record["netns"]) as links:
             inner = _inner(links, name, record["mac"], told)
             if inner:
                 links.raise_up(inner.ifindex, told)
@@ -101,6 +102,9 @@ class Pair:
 
     def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
         return {}
+
+    def is_whole(self, _session: Session, _record: Mapping[str, Any]) -> bool:
+        return True
 
     def told(self, wanted: Interface) -> str:
         return f"{', '.join(wanted.addresses) or 'no addresses'}, MTU {wanted.mtu}"

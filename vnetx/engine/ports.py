@@ -35,6 +35,7 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
         peer_retype=bool(port["flags"] & _abi.PORT_FLAGS["peer_retype"]),
         local_mac=local_mac(session.maps(switch), port),
         endpoint=Endpoint.of(port),
+        of_tun=bool(port["flags"] & _abi.PORT_FLAGS["tun"]),
         group_forward=meta["group_forward"],
         vlan_aware=_is(session, switch, "vlan_aware"),
         shared_learning=_is(session, switch, "shared_learning"),
@@ -144,6 +145,9 @@ def attach_port(
     what = f"attaching {link.name}"
     maps = session.maps(switch)
     leave_underlay(session, link)
+    of_tun = link.ifindex in maps.tuns()
+    if of_tun and settings.hook not in ("auto", "tc"):
+        raise VnetxError(what, "the port of a tun has its programs in TC", "--hook tc")
     seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
@@ -165,7 +169,8 @@ def attach_port(
         hook="tc",
         index=index,
         twin=twin,
-        peer_mac=session.links.peer_mac(link),
+        peer_mac=None if of_tun else session.links.peer_mac(link),
+        of_tun=of_tun,
         peer_retype=not session.peer_scrubs,
         local_mac=own_mac,
         endpoint=endpoint,

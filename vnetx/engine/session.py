@@ -209,11 +209,11 @@ def _dead_hooks(maps: SwitchMaps, ifindex: int) -> frozenset[str]:
 
 
 def local_mac(maps: SwitchMaps, port: Mapping[str, Any]) -> bytes | None:
-    """The address that is behind a port and no other's: the host's or an endpoint's."""
+    """The address that is behind a port and no other's: the host's, an endpoint's, a tun's."""
     if port["flags"] & _abi.PORT_FLAGS["host_port"]:
         mac: bytes = maps.meta()["mac"]
         return mac
-    if Endpoint.of(port) is None:
+    if Endpoint.of(port) is None and not port["flags"] & _abi.PORT_FLAGS["tun"]:
         return None
     records = maps.interfaces().values()
     return next((each["mac"] for each in records if each["ifindex"] == port["ifindex"]), None)

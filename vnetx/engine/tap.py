@@ -68,6 +68,9 @@ class Tap:
     def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
+    def is_whole(self, _session: Session, _record: Mapping[str, Any]) -> bool:
+        return True
+
     def told(self, wanted: Interface) -> str:
         return f"{told_file(wanted)}, MTU {wanted.mtu}"
 

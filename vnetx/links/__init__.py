@@ -183,6 +183,12 @@ class Links:
             self._ipr.link("set", index=index, ifalias=alias, **address)
 
     @staticmethod
+    def ignore_routers(name: str) -> None:
+        """Has the kernel make no addresses and routes of what IPv6's routers advertise."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra").write_text("0\n")
+
+    @staticmethod
     def keep_silent(name: str) -> None:
         """Has the kernel give a device no IPv6 address of its own, from which it would speak."""
         with contextlib.suppress(OSError):
@@ -354,15 +360,18 @@ class Links:
             self._ipr.tc("del", "clsact", ifindex)
 
     @_as_os_error()
-    def add_tc_filter(self, ifindex: int, hook: str, program: int, name: str) -> None:
-        """Our program on clsact's ingress or egress, replacing an earlier one of ours."""
+    def add_tc_filter(
+        self, ifindex: int, hook: str, program: int, name: str, *, of_port: bool = True
+    ) -> None:
+        """Our program on clsact's ingress or egress, replacing an earlier one of ours; one that is
+        not of a port stays as long as the device."""
         self._ipr.tc(
             "replace-filter",
             "bpf",
             ifindex,
             handle=1,
             parent=_PARENTS[hook],
-            prio=_TC_PRIORITY,
+            prio=_TC_PRIORITY - (not of_port),
             protocol=3,  # ETH_P_ALL
             fd=program,
             name=name,

@@ -69,6 +69,9 @@
 /* The same of a frame that another program has looked at, on its way back to who asked for that. */
 #define VNETX_LOOKED_AT 0x7679
 
+/* The same of a packet of a program behind a tun, on its way to where it gets its header. */
+#define VNETX_FROM_TUN 0x767a
+
 #define VNETX_ALEN 6
 #define VNETX_IFNAMSIZ 16
 /* Of the name of, or a path to, a network namespace. */
@@ -111,6 +114,7 @@ enum vnetx_map_id {
 	VNETX_MAP_NEIGHBOURS,
 	VNETX_MAP_NEIGHBOURS_LEARNED,
 	VNETX_MAP_SOURCES,
+	VNETX_MAP_TUNS,
 };
 
 /* Slots of the program array. */
@@ -215,6 +219,8 @@ enum vnetx_port_flags {
 	VNETX_PORT_SOURCE = 1 << 22,
 	/* ... which the host does not reach but by the wire. */
 	VNETX_PORT_NO_HOST = 1 << 23,
+	/* Of a tun: its egress program in TC has to see what leaves. */
+	VNETX_PORT_TUN = 1 << 24,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
@@ -599,6 +605,16 @@ enum vnetx_interface_kind {
 	VNETX_INTERFACE_IPVLAN,
 };
 
+/* A tun, by its own ifindex and by that of the port whose packets it has. */
+struct vnetx_tun {
+	/* The other one of them. */
+	__u32 to;
+	/* Of the port: the address of the station that the program is. */
+	__u8 mac[VNETX_ALEN];
+	__u16 pad;
+};
+_Static_assert(sizeof(struct vnetx_tun) == 12, "vnetx_tun");
+
 /* A source address of which endpoints take all frames (VNETX_PORT_SOURCE). */
 struct vnetx_source_key {
 	__u8 mac[VNETX_ALEN];
@@ -832,6 +848,7 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	  VNETX_ENTRIES_FDB, BPF_F_NO_PREALLOC)                                                    \
 	X(SOURCES, "sources", HASH, struct vnetx_source_key, struct vnetx_source,                  \
 	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)                                                  \
+	X(TUNS, "tuns", HASH, __u32, struct vnetx_tun, VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)     \
 	X(NEIGHBOURS_LEARNED, "neigh_learned", LRU_HASH, struct vnetx_neighbour_key,               \
 	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)
 
@@ -860,6 +877,9 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_neigh_answer, "neigh_answer", "vxlan_tc.c", SCHED_CLS, 0, 0)                       \
 	X(vnetx_neigh_learn, "neigh_learn", "vxlan_tc.c", SCHED_CLS, 0, 0)                         \
 	X(vnetx_clamp_mss, "clamp_mss", "vxlan_tc.c", SCHED_CLS, 0, 0)                             \
+	X(vnetx_tun_in, "tun_in", "tun.c", SCHED_CLS, 0, 0)                                        \
+	X(vnetx_tun_neigh, "tun_neigh", "tun.c", SCHED_CLS, 0, 0)                                  \
+	X(vnetx_tun_out, "tun_out", "tun.c", SCHED_CLS, 0, 0)                                      \
 	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)  \
 	X(vnetx_xdp_underlay, "xdp_underlay", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)
 
