@@ -17,7 +17,17 @@ from vnetx_cli.context import (
     print_result,
     route_words,
 )
-from vnetx_cli.params import GROUP, MAC, SWITCH, USER, given, port_settings, with_storm, with_vlans
+from vnetx_cli.params import (
+    GROUP,
+    HOOK,
+    MAC,
+    SWITCH,
+    USER,
+    given,
+    port_settings,
+    with_storm,
+    with_vlans,
+)
 
 
 @click.group()
@@ -118,6 +128,7 @@ _OWN = (
 )
 @click.option("--mtu", type=click.INT, metavar="BYTES", help="Its MTU; 1500 if not given.")
 @click.option("--vlan", type=click.INT, metavar="VID", help="The same as --access VID.")
+@HOOK
 @port_settings
 @common_options
 @pass_context

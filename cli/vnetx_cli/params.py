@@ -180,6 +180,15 @@ def port_settings(function: _Command) -> _Command:
     return function
 
 
+#: Which of its hooks a port has.
+HOOK = click.option(
+    "--hook",
+    type=click.Choice(model.HOOKS),
+    help="Where frames are received: XDP in the driver, XDP in the kernel, TC, or what suits the "
+    "device.",
+)
+
+
 def given(settings: dict[str, Any]) -> dict[str, Any]:
     """What was given on the command line; click has None for the rest."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -9,14 +9,7 @@ import click
 
 from vnetx import model
 from vnetx_cli.context import Context, common_options, note, pass_context, print_json, print_result
-from vnetx_cli.params import INTERFACE, SWITCH, given, port_settings, with_storm, with_vlans
-
-_HOOK = click.option(
-    "--hook",
-    type=click.Choice(model.HOOKS),
-    help="Where frames are received: XDP in the driver, XDP in the kernel, TC, or what suits the "
-    "device.",
-)
+from vnetx_cli.params import HOOK, INTERFACE, SWITCH, given, port_settings, with_storm, with_vlans
 
 
 @click.command()
@@ -27,7 +20,7 @@ _HOOK = click.option(
     metavar="NAME",
     help=f"The switch; {model.DEFAULT_SWITCH} if not given, made when first needed.",
 )
-@_HOOK
+@HOOK
 @click.option(
     "--confirm",
     type=click.FloatRange(min=1),
@@ -176,7 +169,7 @@ def _remarks(settings: model.PortSettings, unconfirmed: bool, vlan_aware: bool) 
 
 @port.command("set")
 @click.argument("iface", type=INTERFACE)
-@_HOOK
+@HOOK
 @port_settings
 @common_options
 @pass_context

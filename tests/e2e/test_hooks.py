@@ -15,7 +15,7 @@ import pytest
 
 from lib import HAS_TCX
 from lib.frames import BROADCAST, frame, link_local, station
-from lib.topology import Lab, Node, Vnetx, ipv4, ping
+from lib.topology import Lab, Node, Vnetx, carrier, ipv4, ping, wait_until
 from vnetx import _bpf
 
 pytestmark = pytest.mark.root
@@ -231,6 +231,19 @@ def test_the_hook_that_is_asked_for(lab: Lab, hook: str) -> None:
     assert {port["hook"] for port in switch.ports().values()} == {hook}
     assert xdp_of(lab.near, "p1")[0] == {"tc": 0, "xdp": 1, "xdp-generic": 2}[hook]
     assert ping(lab.hosts[1], ipv4(2))
+
+
+def test_a_peer_that_comes_up_later(lab: Lab) -> None:
+    """GRO that was switched on while it was down does not make its port one that XDP may send to
+    (veth_set_features): what is redirected there would vanish."""
+    lab.add_hosts(1, 2)
+    lab.hosts[1].ip("link set dev h1 down")
+    switch = lab.vnetx("xdp")
+    switch.attach("p1", "p2")
+    lab.hosts[1].ip("link set dev h1 up")
+    wait_until(lambda: carrier(lab.near, "p1"), "p1 has a carrier")
+    assert ping(lab.hosts[1], ipv4(2))
+    assert ping(lab.hosts[2], ipv4(1))
 
 
 def test_hooks_change_under_a_running_switch(lab: Lab) -> None:

@@ -19,7 +19,7 @@ from vnetx.datapath.fdb import Fdb
 from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.errors import VnetxError, from_os, words
-from vnetx.links import Links, Unreachable, set_feature
+from vnetx.links import Links, Unreachable, at_idle_peer, set_feature
 from vnetx.plan import Step
 
 _XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
@@ -253,6 +253,7 @@ class Executor:
             path, flags = maps.link_path(ifindex, hook), _XDP_FLAGS["native"]
             try:
                 self._pin_link(fd, ifindex, _bpf.ATTACH_XDP, flags, path)
+                self._become_target(fd, ifindex)
             except OSError as error:
                 if error.errno in (errno.EBUSY, errno.EPERM):
                     raise
@@ -261,6 +262,20 @@ class Executor:
                     f"the driver has none, or not as the device is set up: {words(error)}",
                     "use --hook xdp-generic or --hook tc",
                 ) from error
+
+    def _become_target(self, program: int, ifindex: int) -> None:
+        """Has the kernel take a veth for one that XDP may redirect to.
+
+        Its peer's GRO is on by now, but that counts only where the peer is up then
+        (``veth_set_features``), or has a program (``veth_xdp_set``): one that is down, and carries
+        nothing, has one for a moment.
+        """
+        link = self._links.by_index(ifindex)
+        if link is None or link.kind != "veth" or not link.peer:
+            return
+        with at_idle_peer(link) as peer, contextlib.suppress(OSError):  # it has somebody else's
+            if peer:
+                os.close(_bpf.link_create(program, peer, _bpf.ATTACH_XDP, _XDP_FLAGS["native"]))
 
     def detach_xdp(self, switch: str, ifindex: int) -> None:
         _remove_link(self.maps(switch).link_path(ifindex, "xdp"))

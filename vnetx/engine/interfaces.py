@@ -71,7 +71,9 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     attach_port(session, switch, port, wanted.port, used=set(maps.slots()), **place)
     now = kind.seen(session, name, record)
     if now is None:
-        raise VnetxError(f"interface {name}", "it was moved away", f"vnetx link del {name}")
+        raise VnetxError(
+            f"interface {name}", "it was renamed or moved away", f"vnetx link del {name}"
+        )
     before = replace(wanted, **now)
     if before == wanted and port.mtu == wanted.mtu:
         return

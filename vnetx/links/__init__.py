@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from vnetx.errors import VnetxError, from_os
 from vnetx.links import vxlan
 
 _IFF_UP = 0x1
+_SIOCGIFFLAGS = 0x8913
 _IFF_LOOPBACK = 0x8
 _IFF_PROMISC = 0x100
 _TUN_TYPE_TAP = 2  # IFF_TAP
@@ -556,6 +559,21 @@ def _ethtool(link: Link, peer: bool) -> Iterator[IoctlEthtool]:
             yield device
         finally:
             device.close()
+
+
+@contextlib.contextmanager
+def at_idle_peer(link: Link) -> Iterator[int]:
+    """In the namespace of a veth's peer, if that is down: its ifindex; 0 where it is up, or where
+    nobody can ask."""
+    with contextlib.ExitStack() as stack:
+        index = 0
+        with contextlib.suppress(OSError, Unreachable):
+            stack.enter_context(_peer_namespace(link))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                request = struct.pack("16sH14x", socket.if_indextoname(link.peer).encode(), 0)
+                flags = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0]
+            index = 0 if flags & _IFF_UP else link.peer
+        yield index
 
 
 def features(link: Link, peer: bool = False) -> dict[str, bool]:
