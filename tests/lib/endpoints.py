@@ -54,6 +54,7 @@ class Nic:
         wait_until(lambda: carrier(self.lab.near, "p1"), "the NIC has a carrier")
         self.nodes: dict[str, Node] = {}
         self.sockets: dict[str, socket.socket] = {}
+        self.devices: dict[str, str] = {}
         self._sent = 0
         self.listen(WIRE, self.lab.hosts[1], "h1")
         self.listen(HOST, self.lab.near, "p1")
@@ -87,7 +88,7 @@ class Nic:
         sock.setblocking(False)
         with node.entered():
             sock.bind((device, TEST))
-        self.sockets[place] = sock
+        self.sockets[place], self.devices[place] = sock, device
 
     def attach(self, *, vlan_aware: bool = False) -> None:
         """Makes the NIC a port of ours."""
@@ -139,7 +140,7 @@ class Nic:
     def send(self, place: str, data: bytes) -> None:
         """Sends a frame as somebody at that place would."""
         sock = self.sockets[place]
-        name = {WIRE: "h1", HOST: "p1"}.get(place, place)
+        name = self.devices[place]
         with suppress(OSError):  # ENOBUFS: a program of its own host dropped it
             sock.sendto(data, (name, TEST))
 

@@ -1,0 +1,93 @@
+"""Endpoints made and deleted over and over, and many on one NIC."""
+
+from __future__ import annotations
+
+import os
+from itertools import cycle, islice
+from pathlib import Path
+
+import pytest
+
+from lib.endpoints import HOST, WIRE, Nic, Spec
+from lib.frames import BROADCAST, station
+from vnetx import engine
+from vnetx.datapath import pins
+from vnetx.datapath.maps import SwitchMaps
+from vnetx.model import ENDPOINT_MODES
+
+pytestmark = pytest.mark.root
+
+#: Endpoints that are made and deleted; VNETX_ENDPOINTS=1000 takes as many minutes as this seconds.
+TIMES = int(os.environ.get("VNETX_ENDPOINTS", "40"))
+
+
+def traces() -> tuple[object, ...]:
+    """All that an endpoint could leave: descriptors, pins, ports, addresses."""
+    directory = pins.namespace_directory()
+    with SwitchMaps.open("vnetx0") as maps:
+        ports, interfaces, sources = len(maps.ports()), maps.interfaces(), maps.sources()
+        flags = maps.switch()["flags"]
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    pinned = sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+    return ports, interfaces, sources, flags, descriptors, pinned
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_made_and_deleted_over_and_over() -> None:
+    """MV-01 (LTP's macvlan01), in all modes."""
+    with Nic() as nic:
+        nic.attach()
+        near = nic.lab.near
+        modes = islice(cycle(ENDPOINT_MODES), TIMES + len(ENDPOINT_MODES))
+        before, memory = None, 0
+        with near.entered():
+            for number, mode in enumerate(modes):
+                sources = (station(7),) if mode == "source" else ()
+                settings = {"kind": "macvlan", "parent": "p1", "mode": mode, "sources": sources}
+                engine.link_add("m1", settings, port={})
+                engine.link_del(["m1"])
+                if number == len(ENDPOINT_MODES) - 1:  # what is made once is there by now
+                    before, memory = traces(), resident()
+            assert traces() == before
+        assert resident() - memory < 8 << 20
+        assert {each["ifname"] for each in near.json("ip", "-j", "link")} == {"lo", "p1"}
+
+
+def test_kinds_beside_each_other() -> None:
+    """Plain ports and endpoints in different modes on one NIC: each as if it was alone."""
+    with Nic() as nic:
+        nic.attach()
+        nic.lab.add_hosts(2)
+        with nic.lab.near.entered():
+            engine.attach(["p2"])
+        nic.listen("port", nic.lab.hosts[2], "h2")
+        specs = [Spec("m1", "bridge"), Spec("m2", "vepa"), Spec("m3", "private")]
+        nic.vnetx(*specs)
+        own = {spec.name: spec.mac for spec in specs}
+        outside = station(0xA1)
+        found = nic.passed(
+            [
+                ("m1", own["m2"], own["m1"]),
+                ("m1", BROADCAST, own["m1"]),
+                ("m2", BROADCAST, own["m2"]),
+                ("port", own["m2"], station(0xB2)),
+                ("port", BROADCAST, station(0xB2)),
+                ("m3", station(0xB2), own["m3"]),
+                ("m1", station(0xB2), own["m1"]),
+                (WIRE, BROADCAST, outside),
+            ]
+        )
+    assert [dict(each) for each in found] == [
+        {WIRE: 1},  # one in VEPA mode is reached by the wire alone
+        {WIRE: 1, HOST: 1, "port": 1},
+        {WIRE: 1, HOST: 1},
+        {"m2": 1},
+        {WIRE: 1, HOST: 1, "m1": 1, "m2": 1, "m3": 1},
+        {WIRE: 1},
+        {"port": 1},
+        {HOST: 1, "port": 1, "m1": 1, "m2": 1, "m3": 1},
+    ]
