@@ -310,6 +310,16 @@ def test_in_a_vlan(lab: Lab) -> None:
         assert "the port of a tun has its programs in TC" in done.stderr
 
 
+def test_renamed(lab: Lab) -> None:
+    switch = with_tun(lab)
+    lab.near.ip("link set dev t0 down", "link set dev t0 name t9", "link set dev t9 up")
+    switch.run("link", "add", "t0", "--mtu", "1400", "--owner", "5001")
+    assert lab.near.json("ip", "-j", "link", "show", "dev", "t9")[0]["mtu"] == 1400
+    switch.run("link", "del", "t0")
+    assert [link["ifname"] for link in lab.near.json("ip", "-j", "link")] == ["lo", "p1"]
+    assert spaces(lab) == []
+
+
 @pytest.mark.parametrize("gone", ["tun", "port", "namespace"])
 def test_a_part_of_it_is_gone(lab: Lab, gone: str) -> None:
     """The next command removes the rest."""
