@@ -258,7 +258,11 @@ def test_the_host_is_not_concerned(lab: Lab) -> None:
         # the kernel's own for each device
         return tuple(re.sub("multicast ff00::/8 dev (vx-)?t0.*\n", "", each) for each in told)
 
-    wait_until(lambda: "tentative" not in lab.near.run("ip", "-6", "address"), "p1 is usable")
+    def settled() -> bool:
+        told = lab.near.run("ip", "-6", "address", "show", "dev", "p1")
+        return "fe80:" in told and "tentative" not in told
+
+    wait_until(settled, "p1 has its own address")
     before = host()
     switch = lab.vnetx()
     switch.create(host_port=False)
