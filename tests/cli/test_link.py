@@ -230,7 +230,6 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "x", "--kind", "tun"): "without an address nothing reaches it",
     ("add", "x", "--kind", "tun", "--to-netns", "y"): "network namespace of a tun: it is where",
     ("add", "x", "--kind", "tun", "--ip", "192.0.2.9/24", "--mtu", "67"): "mtu of a tun 67",
-    ("add", "x", "--kind", "tun", "--ip", "192.0.2.9/24", "--hook", "xdp"): "programs in TC",
     ("add", "p1", "--kind", "tun", "--ip", "192.0.2.9/24"): "there is an interface of that name",
     ("add", "p1", "--kind", "tap"): "there is an interface of that name",
     ("del", "x"): "there is none of this name that a switch made",

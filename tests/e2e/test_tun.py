@@ -258,7 +258,11 @@ def test_the_host_is_not_concerned(lab: Lab) -> None:
         # the kernel's own for each device
         return tuple(re.sub("multicast ff00::/8 dev (vx-)?t0.*\n", "", each) for each in told)
 
-    wait_until(lambda: "tentative" not in lab.near.run("ip", "-6", "address"), "p1 is usable")
+    def settled() -> bool:
+        told = lab.near.run("ip", "-6", "address", "show", "dev", "p1")
+        return "fe80:" in told and "tentative" not in told
+
+    wait_until(settled, "p1 has its own address")
     before = host()
     switch = lab.vnetx()
     switch.create(host_port=False)
@@ -308,6 +312,16 @@ def test_in_a_vlan(lab: Lab) -> None:
         assert ping(lab.hosts[1], ipv4(NUMBER))
         done = switch.run("port", "set", "vx-t0", "--hook", "xdp", check=False)
         assert "the port of a tun has its programs in TC" in done.stderr
+
+
+def test_renamed(lab: Lab) -> None:
+    switch = with_tun(lab)
+    lab.near.ip("link set dev t0 down", "link set dev t0 name t9", "link set dev t9 up")
+    switch.run("link", "add", "t0", "--mtu", "1400", "--owner", "5001")
+    assert lab.near.json("ip", "-j", "link", "show", "dev", "t9")[0]["mtu"] == 1400
+    switch.run("link", "del", "t0")
+    assert [link["ifname"] for link in lab.near.json("ip", "-j", "link")] == ["lo", "p1"]
+    assert spaces(lab) == []
 
 
 @pytest.mark.parametrize("gone", ["tun", "port", "namespace"])

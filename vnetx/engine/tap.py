@@ -46,16 +46,20 @@ class Tap:
         link = make_device(session, switch, name, wanted, record["mac"])
         maps.set_interface(name, ifindex=link.ifindex, **record)
 
-    def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    def seen(
+        self, session: Session, _name: str, record: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
         link = session.links.by_index(record["ifindex"])
-        return None if link is None or link.name != name else fields(link)
+        return fields(link) if link else None
 
     def write(
-        self, session: Session, name: str, record: Mapping[str, Any], wanted: Interface
+        self, session: Session, _name: str, record: Mapping[str, Any], wanted: Interface
     ) -> bool:
-        changed = change_device(session, name, wanted)
         link = session.links.by_index(record["ifindex"])
-        if link is None or link.mtu == wanted.mtu:
+        if link is None:
+            return False
+        changed = change_device(session, link, wanted)
+        if link.mtu == wanted.mtu:
             return changed
         session.links.set_mtu(link.ifindex, wanted.mtu)
         return True
@@ -126,14 +130,14 @@ def make_device(
     return link
 
 
-def change_device(session: Session, name: str, wanted: Interface) -> bool:
+def change_device(session: Session, link: Link, wanted: Interface) -> bool:
     """Gives a device the owner, group and header that are wanted; returns whether it had others.
 
     Raises:
         VnetxError: a program has it open.
     """
-    link, tun = session.links.get(name), tun_of(wanted)
-    if link is None or link.tun is None or replace(link.tun, open=False) == tun:
+    name, tun = link.name, tun_of(wanted)
+    if link.tun is None or replace(link.tun, open=False) == tun:
         return False
     if not link.tun.open:
         change(name, tun)
@@ -147,9 +151,9 @@ def change_device(session: Session, name: str, wanted: Interface) -> bool:
     raise in_use(name)
 
 
-def remove_device(session: Session, switch: str, name: str) -> None:
-    """Removes the device of an interface, should it be there under its name."""
-    link = session.links.get(name)
+def remove_device(session: Session, switch: str, name: str, ifindex: int = 0) -> None:
+    """Removes the device of an interface, should it be there: of this number, or of its name."""
+    link = session.links.by_index(ifindex) if ifindex else session.links.get(name)
     if link and link.tun and link.alias == alias(switch, name):
         session.links.delete(link.ifindex)
 

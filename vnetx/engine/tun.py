@@ -64,7 +64,8 @@ class Tun(Pair):
             _add_program(session, links, switch, "tun_neigh", inner.ifindex, "ingress")
 
     def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
-        device, inner = session.links.get(name), super().seen(session, name, record)
+        device = session.links.by_index(_of_file(session, record)["ifindex"])
+        inner = super().seen(session, name, record)
         if inner is None or device is None or device.tun is None:
             return None
         return inner | fields(device)
@@ -95,8 +96,10 @@ class Tun(Pair):
     def remove_rest(
         self, session: Session, switch: str, name: str, record: Mapping[str, Any]
     ) -> None:
-        remove_device(session, switch, name)
-        session.maps(switch).delete_tun(record["ifindex"])
+        maps = session.maps(switch)
+        ifindex, _ = maps.tuns().get(record["ifindex"], (0, b""))
+        remove_device(session, switch, name, ifindex)
+        maps.delete_tun(record["ifindex"])
         super().remove_rest(session, switch, name, record)
 
 
