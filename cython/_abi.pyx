@@ -175,6 +175,14 @@ cdef extern from "vnetx/abi.h":
         VNETX_UNDO_PEER_TXSCTP_OFF
         VNETX_UNDO_RXSTAG_OFF
         VNETX_UNDO_PEER_TXSTAG_OFF
+        VNETX_UNDO_GRO_OFF
+        VNETX_UNDO_WIRE_DOWN
+        VNETX_UNDO_WIRE
+        VNETX_WIRE_CUT_HERE
+        VNETX_WIRE_SECOND
+        VNETX_WIRE_CARRIER
+        VNETX_WIRE_PEER
+        VNETX_WIRE_PEER_RETYPE
     uint32_t VNETX_ENTRIES_FDB
     uint32_t VNETX_ENTRIES_PORTS
     uint32_t VNETX_ENTRIES_CLOCK
@@ -277,7 +285,13 @@ UNDO_FLAGS = {"promisc": VNETX_UNDO_PROMISC, "clsact": VNETX_UNDO_CLSACT,
               "foreign_xdp": VNETX_UNDO_FOREIGN_XDP,
               "peer_txsctp_off": VNETX_UNDO_PEER_TXSCTP_OFF,
               "rxstag_off": VNETX_UNDO_RXSTAG_OFF,
-              "peer_txstag_off": VNETX_UNDO_PEER_TXSTAG_OFF}
+              "peer_txstag_off": VNETX_UNDO_PEER_TXSTAG_OFF,
+              "gro_off": VNETX_UNDO_GRO_OFF, "wire_down": VNETX_UNDO_WIRE_DOWN,
+              "wire": VNETX_UNDO_WIRE}
+
+WIRE_FLAGS = {"cut": VNETX_WIRE_CUT_HERE, "second": VNETX_WIRE_SECOND,
+              "carrier": VNETX_WIRE_CARRIER, "peer": VNETX_WIRE_PEER,
+              "peer_retype": VNETX_WIRE_PEER_RETYPE}
 
 INTERFACE_KINDS = {"veth": VNETX_INTERFACE_VETH, "tap": VNETX_INTERFACE_TAP,
                    "tun": VNETX_INTERFACE_TUN, "macvlan": VNETX_INTERFACE_MACVLAN,
@@ -316,6 +330,7 @@ ctypedef fused record:
     vnetx_source_key
     vnetx_source
     vnetx_tun
+    vnetx_wire
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -772,6 +787,32 @@ def pack_underlay(uint32_t flags=0, int hook=0, bytes mac not None=bytes(6)):
     value.flags = flags
     value.hook = hook
     memcpy(value.mac, <const char *>mac, 6)
+    return dump(&value)
+
+
+def unpack_wire(bytes raw):
+    """peer_mac is bytes; `port` is the index of the port that this end is."""
+    cdef vnetx_wire value
+    load(&value, raw)
+    result = <object>value
+    result["peer_mac"] = (<const char *>value.peer_mac)[:6]
+    return result
+
+
+def pack_wire(int port, int out, uint32_t out_ifindex, uint32_t flags=0, uint32_t seed=0,
+              uint64_t loss=0, uint64_t corrupt=0, bytes peer_mac not None=bytes(6),
+              uint64_t frames=0):
+    cdef vnetx_wire value
+    memset(&value, 0, sizeof(value))
+    value.port = port
+    value.out = out
+    value.out_ifindex = out_ifindex
+    value.flags = flags
+    value.seed = seed
+    value.loss = loss
+    value.corrupt = corrupt
+    memcpy(value.peer_mac, <const char *>peer_mac, 6)
+    value.frames = frames
     return dump(&value)
 
 

@@ -149,6 +149,18 @@ cdef extern from "vnetx/abi.h" nogil:
     struct vnetx_source:
         uint16_t ports[8]
 
+    struct vnetx_wire:
+        uint32_t out_ifindex
+        uint32_t flags
+        uint16_t out
+        uint32_t seed
+        uint64_t loss
+        uint64_t corrupt
+        uint8_t peer_mac[6]
+        uint64_t frames
+        # `in`, a word of Python, is the member `port` there
+        uint16_t port "in"
+
     struct vnetx_interface:
         uint32_t ifindex
         uint8_t kind

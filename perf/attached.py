@@ -30,6 +30,15 @@ def _attach(hook: str, ports: Sequence[Ports]) -> None:
         engine.attach(devices, hook=hook, settings=settings)
 
 
+def wire(namespace: Namespace, hook: str, one: str, other: str) -> None:
+    """Connects two devices of the namespace by a wire."""
+    run_in(namespace, _wire, hook, one, other)
+
+
+def _wire(hook: str, one: str, other: str) -> None:
+    engine.link_wire(one, other, hook=hook)
+
+
 def add_vni(namespace: Namespace, vni: int, local: str, remote: str, **settings: Any) -> None:
     """Makes a VNI that of the namespace's switch, with settings of :class:`vnetx.model.Vni`."""
     run_in(namespace, _add_vni, vni, local, remote, settings)

@@ -244,6 +244,25 @@ class VnetxVlan(VnetxTc):
     settings: ClassVar[dict[str, Any]] = {"vlans": Vlans.access(10)}
 
 
+class VnetxWire(VnetxTc):
+    """A wire of vnetx: what no switch has to look at."""
+
+    usual = False
+    most_hosts = 2
+    kind = "vnetx-wire"
+    title = "a wire of vnetx, TC"
+
+    def attach(self) -> None:
+        assert self.switch is not None
+        attached.wire(self.switch, self.hook, *self.ports)
+
+
+class VnetxWireXdp(VnetxWire):
+    kind = "vnetx-wire-xdp"
+    title = "a wire of vnetx, XDP"
+    hook = "xdp"
+
+
 # ---------------------------------------------------------------- all
 
 SUBJECTS: dict[str, type[Subject]] = {
@@ -261,6 +280,8 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxAuto,
         VnetxVlan,
         endpoints.VnetxMacvlan,
+        VnetxWire,
+        VnetxWireXdp,
         *trunks.KINDS,
         *overlays.KINDS,
         *endpoints.KINDS,

@@ -37,6 +37,7 @@ FDB_FLAGS: Final[dict[str, int]]
 EVENTS: Final[dict[int, str]]
 UNDO_FLAGS: Final[dict[str, int]]
 INTERFACE_KINDS: Final[dict[str, int]]
+WIRE_FLAGS: Final[dict[str, int]]
 VLAN_RULE_KINDS: Final[dict[str, int]]
 
 def unpack_switch(raw: bytes) -> dict[str, Any]: ...
@@ -138,6 +139,18 @@ def pack_meta(
     mac: bytes,
     build: int,
     ageing_s: int,
+) -> bytes: ...
+def unpack_wire(raw: bytes) -> dict[str, Any]: ...
+def pack_wire(
+    port: int,
+    out: int,
+    out_ifindex: int,
+    flags: int = 0,
+    seed: int = 0,
+    loss: int = 0,
+    corrupt: int = 0,
+    peer_mac: bytes = ...,
+    frames: int = 0,
 ) -> bytes: ...
 def unpack_undo(raw: bytes) -> dict[str, int]: ...
 def pack_undo(flags: int = 0, foreign_xdp_id: int = 0, foreign_xdp_mode: int = 0) -> bytes: ...

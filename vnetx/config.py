@@ -50,7 +50,8 @@ class StaticEntry:
 @dataclass(frozen=True)
 class Switch:
     """A switch: settings, ports by name of the device, static FDB entries, VLANs of the host port,
-    rules that tell the VLAN of frames without one, interfaces that it makes by name, and VNIs."""
+    rules that tell the VLAN of frames without one, interfaces that it makes by name, VNIs, and
+    wires."""
 
     settings: model.SwitchSettings = field(default_factory=model.SwitchSettings)
     ports: Mapping[str, model.PortSettings] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Switch:
     vlan_rules: vlan_rule.Rules = field(default_factory=dict)
     interfaces: Mapping[str, model.Interface] = field(default_factory=dict)
     vnis: Mapping[int, model.Vni] = field(default_factory=dict)
+    wires: Sequence[model.Wire] = ()
 
     @property
     def has_vlans(self) -> bool:
@@ -109,13 +111,14 @@ def document_of(
                 {
                     port.ifname: port.settings
                     for port in view.ports
-                    if port.ifname and not port.interface
+                    if port.ifname and not (port.interface or port.wire)
                 },
                 (fdb or {}).get(view.name, ()),
                 view.host_settings,
                 view.vlan_rules,
                 (interfaces or {}).get(view.name, {}),
                 (vnis or {}).get(view.name, {}),
+                view.wires,
             )
             for view in views
         }
@@ -157,6 +160,8 @@ def _switch(switch: Switch) -> dict[str, Any]:
         }
     if switch.vnis:
         plain["vnis"] = {vni: _vni(each) for vni, each in sorted(switch.vnis.items())}
+    if switch.wires:
+        plain["wires"] = [_wire(each) for each in sorted(switch.wires, key=lambda w: w.ends)]
     if switch.ports:
         plain["ports"] = {name: _settings(each) for name, each in sorted(switch.ports.items())}
     if switch.fdb:
@@ -200,6 +205,16 @@ def _interface(own: model.Interface) -> dict[str, Any]:
     if own.sources:
         plain["sources"] = [model.format_mac(mac) for mac in own.sources]
     return plain | ({"port": port} if port else {})
+
+
+def _wire(wire: model.Wire) -> dict[str, Any]:
+    """What differs from the defaults."""
+    plain: dict[str, Any] = {"ends": list(wire.ends)}
+    for each in fields(wire):
+        value = getattr(wire, each.name)
+        if each.name != "ends" and value != each.default:
+            plain[each.name] = list(value) if isinstance(value, tuple) else value
+    return plain
 
 
 #: Of a VNI what has no default that a value could be compared with.
@@ -276,6 +291,15 @@ def check(document: Document, source: str) -> Document:
                     "an interface can be in one switch only",
                 )
             owner[port] = name
+        for wire in switch.wires:
+            for end in wire.ends:
+                if end in owner:
+                    raise InvalidValue(
+                        f"{at}.wires",
+                        f"'{end}' is a port of {owner[end]}, or the end of a wire, as well",
+                        "an interface can be one thing only",
+                    )
+                owner[end] = name
         for interface in switch.interfaces:
             if interface in {*owner, *document.switches}:
                 of = owner.get(interface, interface)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from vnetx import netns, state, tun
+from vnetx import carrier, netns, state, tun
 from vnetx.datapath import build, headers, pins
 from vnetx.errors import VnetxError
 
@@ -271,6 +271,13 @@ def _switch(view: state.SwitchView) -> Iterator[Check]:
             "warn",
             f"an attach is not confirmed and is undone in {view.unconfirmed_for:.0f} s",
             "vnetx confirm",
+        )
+    if any(wire.carrier for wire in view.wires) and not carrier.is_followed():
+        yield Check(
+            name,
+            "warn",
+            "nobody has loss of carrier show at the other end of wires: the process was killed",
+            "any command that changes something starts it",
         )
     yield from _backlog(view)
 

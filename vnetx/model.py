@@ -15,6 +15,8 @@ from vnetx import _abi
 from vnetx.errors import InvalidValue
 
 DEFAULT_SWITCH = "vnetx0"
+#: The switch of wires, which has no host port.
+WIRES_SWITCH = "wires"
 HOOKS = ("auto", "xdp", "xdp-generic", "tc")
 STORM_KINDS = ("broadcast", "multicast", "unknown-unicast")
 
@@ -680,6 +682,83 @@ _FLAG_SETTINGS = (
     "isolated",
     "hairpin",
 )
+
+
+#: Where the frames of a wire are received.
+WIRE_HOOKS = ("auto", "xdp", "tc")
+#: A share of frames as the data plane has it.
+_ALL_FRAMES = 1 << 32
+
+
+def parse_share(percent: float) -> int:
+    """A percentage as so many of 2^32 frames."""
+    return round(percent * _ALL_FRAMES / 100)
+
+
+def format_share(share: int) -> float:
+    """The inverse of :func:`parse_share`, to a millionth of a percent."""
+    return round(share * 100 / _ALL_FRAMES, 6)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Two devices that are the ends of a cable: every frame that enters at one leaves by the other.
+
+    Attributes:
+        ends: names of the devices, in alphabetical order.
+        loss: percentage of frames that are lost, to a millionth.
+        corrupt: percentage of the others of which a bit is changed, wherever in the frame it is.
+        seed: of the chance by which both are decided, 32 bits.
+        cut: ends of which what enters there is dropped.
+        carrier: loss of carrier at one end shows at the other.
+        hook: where frames are received, one of :data:`WIRE_HOOKS`.
+    """
+
+    ends: tuple[str, str]
+    loss: float = 0.0
+    corrupt: float = 0.0
+    seed: int = 0
+    cut: tuple[str, ...] = ()
+    carrier: bool = False
+    hook: str = "auto"
+
+    def __post_init__(self) -> None:
+        one, other = sorted(map(check_interface_name, self.ends))
+        object.__setattr__(self, "ends", (one, other))
+        if one == other:
+            raise InvalidValue(f"wire from {one} to {one}", "a wire has two ends")
+        for name in ("loss", "corrupt"):
+            percent = getattr(self, name)
+            if not 0 <= percent <= 100:
+                raise InvalidValue(f"{name} {percent:g}", "not a percentage: 0 to 100")
+            object.__setattr__(self, name, format_share(parse_share(percent)))
+        _check_range("seed", self.seed, 0, 2**32 - 1)
+        object.__setattr__(self, "cut", tuple(sorted(set(self.cut))))
+        for end in self.cut:
+            if end not in self.ends:
+                raise InvalidValue(
+                    f"cut from {end}", "is no end of the wire", f"one of {one}, {other}"
+                )
+        if self.hook not in WIRE_HOOKS:
+            known = ", ".join(WIRE_HOOKS)
+            raise InvalidValue(f"hook '{self.hook}' of a wire", "unknown", f"one of {known}")
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " - ".join(self.ends)
+
+    def end_settings(self) -> PortSettings:
+        """Those of the ports that the ends are: the switch sends nothing there."""
+        return PortSettings(
+            hook=self.hook,
+            learning=False,
+            flood_unicast=False,
+            flood_multicast=False,
+            flood_broadcast=False,
+            up=False,
+            vlans=Vlans(0, 0, 0),
+        )
 
 
 _OF_ANY_PLACE = ("addresses", "routes", "netns", "own_netns")

@@ -147,6 +147,16 @@ def live() -> set[int]:
     return found
 
 
+def is_shared() -> bool:
+    """Whether anything but this process holds its network namespace: another process, or a name."""
+    mine = own()
+    for path in (*NAMED.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+        with contextlib.suppress(OSError):
+            if path.stat().st_ino == mine and path.parts[2] != str(os.getpid()):
+                return True
+    return False
+
+
 def own() -> int:
     """Inode number of this process's network namespace."""
     return Path("/proc/self/ns/net").stat().st_ino

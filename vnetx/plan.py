@@ -21,8 +21,10 @@ from vnetx.model import (
     VLAN_PROTOCOLS,
     PortSettings,
     Vlans,
+    Wire,
     format_mac,
     format_vids,
+    parse_share,
 )
 
 
@@ -51,6 +53,11 @@ class Offload:
     on: bool
     peer: bool
 
+    @property
+    def key(self) -> tuple[str, bool]:
+        """Of which feature of the two devices it is."""
+        return self.feature, self.peer
+
 
 _TAG_IN_DATA = Offload("rxvlan_off", "rx-vlan-hw-parse", on=False, peer=False)
 
@@ -69,7 +76,12 @@ _XDP_VETH = (
     Offload("peer_txstag_off", "tx-vlan-stag-hw-insert", on=False, peer=True),
     Offload("peer_gro_on", "rx-gro", on=True, peer=True),
 )
-OFFLOADS = (*_XDP_DEVICE, *_XDP_VETH)
+_GRO = Offload("gro_off", "rx-gro", on=False, peer=False)
+OFFLOADS = (*_XDP_DEVICE, *_XDP_VETH, _GRO)
+#: What a wire whose frames are lost or corrupted needs: frames one by one, on a veth's peer with
+#: complete checksums, since nobody verifies others. Without them TCP does not hand down
+#: super-packets, either.
+_CHANCE = {"lro_off", "gro_hw_off", "gro_off", "peer_tx_off", "peer_txsctp_off"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class PortObserved:
         clsact: there is a clsact qdisc; None where tcx makes it unnecessary.
         vlans, twin_vlans: the sets (member, untagged) of both sides.
         vlan_map, twin_vlan_map: VIDs inside by VID on the wire.
+        wire: the ``struct vnetx_wire`` of the end of one, without the number of frames.
     """
 
     ifindex: int
@@ -107,6 +120,7 @@ class PortObserved:
     twin_vlans: tuple[int, int] = (0, 0)
     vlan_map: Mapping[int, int] = field(default_factory=dict)
     twin_vlan_map: Mapping[int, int] = field(default_factory=dict)
+    wire: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -115,7 +129,7 @@ class PortObserved:
     @property
     def traces(self) -> bool:
         """Whether anything of an attachment is left."""
-        return bool(self.undo is not None or self.index or self.bound or self.hooks)
+        return bool(self.undo is not None or self.index or self.bound or self.hooks or self.wire)
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,8 @@ class PortDesired:
         unconfirmed: to be undone unless it is confirmed.
         of_tun: frames that leave go into a tun, by a program on the device's TC egress.
         take_xdp: (id, mode) of somebody else's XDP program that is to make room.
+        wire: the ``struct vnetx_wire`` of the end of one, without the number of frames.
+        restart: chance begins anew.
     """
 
     settings: PortSettings
@@ -179,13 +195,58 @@ class PortDesired:
     unconfirmed: bool = False
     of_tun: bool = False
     take_xdp: tuple[int, str] | None = None
+    wire: Mapping[str, Any] | None = None
+    restart: bool = False
 
 
-def needed_offloads(link: Link, hook: str) -> tuple[Offload, ...]:
-    """What a hook needs of a device."""
-    if hook == "tc":
-        return ()
-    return (*_XDP_DEVICE, *_XDP_VETH) if link.kind == "veth" and link.peer else _XDP_DEVICE
+def needed_offloads(link: Link, hook: str, *, chance: bool = False) -> tuple[Offload, ...]:
+    """What a hook needs of a device; `chance`: as the end of a wire that loses or corrupts frames.
+
+    The kernel has GRO on a veth for as long as native XDP is there.
+    """
+    veth = bool(link.kind == "veth" and link.peer)
+    needed = {each.undo for each in _XDP_DEVICE} if hook != "tc" else set()
+    needed |= {each.undo for each in _XDP_VETH} if hook != "tc" and veth else set()
+    needed |= _CHANCE - {"gro_off" if veth and hook == "xdp" else ""} if chance else set()
+    return tuple(each for each in OFFLOADS if each.undo in needed and (veth or not each.peer))
+
+
+def has_chance(wire: Mapping[str, Any] | None) -> bool:
+    """Whether frames that enter by this end of a wire may be lost or corrupted."""
+    return bool(wire and (wire["loss"] or wire["corrupt"]))
+
+
+@dataclass(frozen=True)
+class End:
+    """An end of a wire: the device, the index of its port, and how its veth peer is reached."""
+
+    name: str
+    ifindex: int
+    index: int
+    peer_mac: bytes | None = None
+    peer_retype: bool = False
+
+
+def wire_values(wire: Wire, end: End, other: End) -> dict[str, Any]:
+    """``struct vnetx_wire`` of an end, without the number of frames."""
+    bits = _abi.WIRE_FLAGS
+    flags = {
+        "cut": end.name in wire.cut,
+        "second": end.name == wire.ends[1],
+        "carrier": wire.carrier,
+        "peer": bool(other.peer_mac),
+        "peer_retype": bool(other.peer_mac and other.peer_retype),
+    }
+    return {
+        "port": end.index,
+        "out": other.index,
+        "out_ifindex": other.ifindex,
+        "flags": sum(bits[name] for name, on in flags.items() if on),
+        "seed": wire.seed,
+        "loss": parse_share(wire.loss),
+        "corrupt": parse_share(wire.corrupt),
+        "peer_mac": other.peer_mac or bytes(6),
+    }
 
 
 def _is_on(offload: Offload, observed: PortObserved) -> bool | None:
@@ -213,7 +274,7 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         flags |= _abi.PORT_FLAGS["peer_retype"] if desired.peer_retype else 0
     if desired.of_tun:
         flags |= _abi.PORT_FLAGS["tun"]
-    if desired.hook == "xdp":
+    if desired.hook == "xdp" and not desired.wire:
         flags |= _abi.PORT_FLAGS["xdp"]
     if desired.vlan_aware:
         flags |= _abi.PORT_FLAGS["vlan"]
@@ -238,6 +299,7 @@ def port_values(desired: PortDesired, ifindex: int) -> dict[str, Any]:
         "priority": settings.priority << 13,
         "pvid": settings.vlans.pvid,
         "parent": desired.endpoint.parent if desired.endpoint else 0,
+        "wire": desired.wire["out"] if desired.wire else 0,
     }
 
 
@@ -343,6 +405,10 @@ def _plan_present(
                 f"{format_mac(local[1])} is {whose} own address",
             )
         )
+    if desired.wire and (desired.restart or observed.wire != desired.wire):
+        steps.append(
+            Step("write_wire", (switch, ifindex, desired.wire), f"{name} is the end of a wire")
+        )
     if not observed.bound:
         steps.append(
             Step(
@@ -353,6 +419,11 @@ def _plan_present(
         )
 
     clsact = observed.clsact is not None
+    if desired.wire:
+        for hook in sorted(hooks - standing):
+            told = f"attach the wire's {'XDP' if hook == 'xdp' else 'TC'} program to {name}"
+            steps.append(Step("attach_wire", (switch, ifindex, hook, clsact), told))
+        return steps
     for hook in sorted(hooks - standing - {"xdp"}):
         steps.append(
             Step("attach_tc", (switch, ifindex, hook, clsact), f"attach TC {hook} to {name}")
@@ -403,7 +474,7 @@ def _give_and_take(
     bits = _abi.UNDO_FLAGS
     take: list[Step] = []
     give: list[Step] = []
-    needed = needed_offloads(link, desired.hook)
+    needed = needed_offloads(link, desired.hook, chance=has_chance(desired.wire))
     keep = had
     for offload in OFFLOADS:
         on = _is_on(offload, observed)
@@ -415,6 +486,10 @@ def _give_and_take(
         elif ours:
             keep &= ~bits[offload.undo]
             give.append(_offload_step(switch, offload, observed, give_back=True))
+    follows = desired.wire and desired.wire["flags"] & _abi.WIRE_FLAGS["carrier"]
+    if had & bits["wire_down"] and not follows:
+        keep &= ~bits["wire_down"]
+        give.append(_up_again(switch, observed))
     if link.filters and not link.promisc:
         undo["flags"] |= bits["promisc"]
         take.append(
@@ -440,6 +515,8 @@ def _give_and_take(
         )
     if desired.unconfirmed:
         undo["flags"] |= bits["unconfirmed"]
+    if desired.wire:
+        undo["flags"] |= bits["wire"]
     steps = []
     if observed.undo is None or undo["flags"] != had:
         steps.append(_record(switch, observed, undo))
@@ -448,6 +525,10 @@ def _give_and_take(
     if keep != had:
         steps.append(_record(switch, observed, {**undo, "flags": undo["flags"] & ~(had & ~keep)}))
     return steps
+
+
+def _up_again(switch: str, observed: PortObserved) -> Step:
+    return Step("set_up", (switch, observed.ifindex), f"set {observed.name} up again")
 
 
 def _record(switch: str, observed: PortObserved, undo: Mapping[str, int]) -> Step:
@@ -490,6 +571,8 @@ def _plan_absent(switch: str, observed: PortObserved) -> list[Step]:
         return []
     ifindex, name = observed.ifindex, observed.name
     steps = _detach_hooks(switch, observed, observed.hooks)
+    if observed.wire is not None:
+        steps.append(Step("delete_wire", (switch, ifindex), f"{name} is the end of no wire"))
     if observed.bound:
         steps.append(Step("unbind_port", (switch, ifindex), f"frames of {name} are nobody's"))
     if observed.index:
@@ -502,6 +585,8 @@ def _plan_absent(switch: str, observed: PortObserved) -> list[Step]:
         for offload in reversed(OFFLOADS):
             if flags & bits[offload.undo]:
                 steps.append(_offload_step(switch, offload, observed, give_back=True))
+        if flags & bits["wire_down"]:
+            steps.append(_up_again(switch, observed))
         if flags & bits["promisc"]:
             steps.append(Step("set_promisc", (switch, ifindex, False), f"end {name}'s promiscuity"))
         if flags & bits["clsact"]:

@@ -278,6 +278,25 @@ class _MadeInterface(Part):
         return model.Interface(tuple(self.ip), **(own | {"port": port}))
 
 
+class _Wire(Part):
+    ends: Annotated[list[InterfaceName], Field(min_length=2, max_length=2)]
+    loss: float = model.Wire.loss
+    corrupt: float = model.Wire.corrupt
+    seed: int = model.Wire.seed
+    cut: Annotated[list[InterfaceName], empty_is(list)] = Field(default_factory=list)
+    carrier: bool = model.Wire.carrier
+    hook: Literal["auto", "xdp", "tc"] = "auto"
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> _Wire:
+        made(self.wire)
+        return self
+
+    def wire(self) -> model.Wire:
+        own = {name: getattr(self, name) for name in ("loss", "corrupt", "seed", "carrier", "hook")}
+        return model.Wire((self.ends[0], self.ends[1]), cut=tuple(self.cut), **own)
+
+
 class Switch(Part):
     ageing: int = 0
     group_forward: _Groups = 0
@@ -293,6 +312,7 @@ class Switch(Part):
         default_factory=dict
     )
     vnis: Annotated[dict[_VniNumber, _Vni], empty_is(dict)] = Field(default_factory=dict)
+    wires: Annotated[list[_Wire], empty_is(list)] = Field(default_factory=list)
     host: Annotated[_Host, empty_is(dict)] = Field(default_factory=_Host)
     ports: Annotated[dict[InterfaceName, Annotated[_Port, empty_is(dict)]], empty_is(dict)] = Field(
         default_factory=dict
@@ -316,7 +336,7 @@ class Switch(Part):
     def settings(self) -> model.SwitchSettings:
         """Only what the document gives: the defaults are the model's."""
         given = self.model_fields_set - {
-            *("ports", "fdb", "host", "vlan_rules", "interfaces", "vnis")
+            *("ports", "fdb", "host", "vlan_rules", "interfaces", "vnis", "wires")
         }
         given -= {"vlan_aware"} if self.vlan_aware is None else set()
         return model.SwitchSettings(**{name: getattr(self, name) for name in given})
@@ -331,6 +351,7 @@ class Switch(Part):
             self.rules(),
             {name: each.interface() for name, each in self.interfaces.items()},
             {vni: each.vni() for vni, each in self.vnis.items()},
+            tuple(each.wire() for each in self.wires),
         )
         in_vlans = any(each.vlan for each in self.interfaces.values())
         if self.vlan_aware is not None or not (switch.has_vlans or in_vlans):
@@ -390,6 +411,7 @@ def _told(error: ValidationError, source: str, kind: type[Part]) -> InvalidValue
 #: Where pydantic's words are a programmer's.
 _WORDS = {
     "int_parsing": "not a number",
+    "float_parsing": "not a number",
     "bool_parsing": "neither on nor off",
     "dict_type": "a mapping is expected here",
     "model_type": "a mapping is expected here",

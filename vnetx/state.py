@@ -12,7 +12,7 @@ import platform
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,15 @@ from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, PortNames
 from vnetx.datapath.maps import SwitchMaps
 from vnetx.errors import VnetxError
-from vnetx.model import PortSettings, SwitchSettings, Vni, is_group, unpack_address
+from vnetx.model import (
+    PortSettings,
+    SwitchSettings,
+    Vni,
+    Wire,
+    format_share,
+    is_group,
+    unpack_address,
+)
 from vnetx.vlan_rule import Rules
 
 _SIOCGIFFLAGS = 0x8913
@@ -46,6 +54,7 @@ class PortView:
         host: the same of the host side, None for a device without host traffic.
         learned: addresses learned behind it.
         interface: the one that the switch made whose other end it is, if it is.
+        wire: the device at the other end, if it is the end of a wire.
     """
 
     ifname: str | None
@@ -62,6 +71,7 @@ class PortView:
     unconfirmed: bool
     vlan_aware: bool
     interface: str | None
+    wire: str | None
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,7 @@ class SwitchView:
         host_settings: its VLANs.
         vlan_rules: by which the VLAN of frames without one is told, in the order of precedence.
         interfaces: the ``struct vnetx_interface`` of those that it made, by name.
+        wires: those whose ends are ports of it.
         implicit: made by the first attach, goes with the last port.
         fdb_full: addresses that were not learned because the FDB was full.
         unconfirmed_for: seconds until an unconfirmed attach is undone, None without one.
@@ -140,6 +151,7 @@ class SwitchView:
     host_settings: PortSettings
     vlan_rules: Rules
     interfaces: dict[str, dict[str, Any]]
+    wires: list[Wire]
     fdb_size: int
     implicit: bool
     fdb_full: int
@@ -235,7 +247,8 @@ def view(maps: SwitchMaps) -> SwitchView:
             host_settings = replace(own, hook=PortSettings().hook)
             continue
         name = interface_name(port["ifindex"])
-        condition, mtu = _port_state(name, port["flags"])
+        flags = port["flags"] | (_abi.PORT_FLAGS["up"] if port["wire"] else 0)
+        condition, mtu = _port_state(name, flags)
         record = undo.get(port["ifindex"], {"flags": 0})
         views.append(
             PortView(
@@ -253,6 +266,7 @@ def view(maps: SwitchMaps) -> SwitchView:
                 unconfirmed=bool(record["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
                 vlan_aware=settings.vlan_aware,
                 interface=owners.get(port["ifindex"]),
+                wire=_other_end(ports, port),
             )
         )
     deadline = meta["confirm_deadline_ns"]
@@ -267,12 +281,46 @@ def view(maps: SwitchMaps) -> SwitchView:
         host_settings=host_settings,
         vlan_rules=maps.vlan_rules(),
         interfaces=interfaces,
+        wires=wires_of(maps),
         fdb_size=meta["fdb_size"],
         implicit=bool(switch["flags"] & _abi.SWITCH_FLAGS["implicit"]),
         fdb_full=state["fdb_full"],
         events_lost=state["events_lost"],
         unconfirmed_for=max(left, 0.0) if deadline else None,
     )
+
+
+def _other_end(ports: Mapping[int, dict[str, Any]], port: Mapping[str, Any]) -> str | None:
+    if not port["wire"]:
+        return None
+    other = ports.get(port["wire"])
+    return (interface_name(other["ifindex"]) if other else None) or "(gone)"
+
+
+def wires_of(maps: SwitchMaps) -> list[Wire]:
+    """The wires of a switch; those of which an end is gone are none."""
+    ports, ends, bits = maps.ports(), maps.wires(), _abi.WIRE_FLAGS
+    found = []
+    for index, port in ports.items():
+        other = ports.get(port["wire"])
+        if not other or other["wire"] != index or index > port["wire"]:
+            continue
+        both = {interface_name(i): ends.get(i) for i in (port["ifindex"], other["ifindex"])}
+        own = {name: end for name, end in both.items() if name and end}
+        if len(own) == 2:
+            one, two = own
+            found.append(
+                Wire(
+                    (one, two),
+                    loss=format_share(own[one]["loss"]),
+                    corrupt=format_share(own[one]["corrupt"]),
+                    seed=own[one]["seed"],
+                    cut=tuple(name for name, end in own.items() if end["flags"] & bits["cut"]),
+                    carrier=bool(own[one]["flags"] & bits["carrier"]),
+                    hook=_HOOK_NAMES[port["hook_wanted"]],
+                )
+            )
+    return sorted(found, key=lambda wire: wire.ends)
 
 
 def switches(names: Sequence[str] | None = None) -> list[SwitchView]:

@@ -211,6 +211,39 @@ static __always_inline int ctx_push_tag_gso(ctx_t *ctx, __u16 tpid, __u16 tci)
 	return ctx_push_foreign_gso(ctx, tpid, tci);
 }
 
+/* The same of the tag beside the data, @at bytes from its beginning: it may end up in them. */
+static __always_inline int ctx_flip_tag_bit(ctx_t *ctx, __u32 at, __u32 bit)
+{
+	__u32 tag = (__u32)ctx_tag_tpid(ctx) << 16 | ctx_tag_tci(ctx);
+
+	tag ^= 1U << (8 * (3 - at) + bit);
+	return bpf_skb_vlan_pop(ctx) ? -ENOMEM : ctx_push_foreign(ctx, tag >> 16, tag);
+}
+
+/*
+ * Changes a bit of the frame, counted from its beginning, tags included; nobody takes its
+ * checksums for verified any more.  After that the frame can be sent, where it is read anew.
+ * 0 or negative.
+ */
+static __always_inline int ctx_flip_bit(ctx_t *ctx, __u32 bit)
+{
+	__u32 at = bit / 8;
+	__u8 byte;
+
+	bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
+	if (ctx->vlan_present && at >= CTX_TPID_AT) {
+		if (at < CTX_TPID_AT + 4)
+			return ctx_flip_tag_bit(ctx, at - CTX_TPID_AT, bit % 8);
+		at -= 4;
+	}
+	if (bpf_skb_load_bytes(ctx, at, &byte, sizeof(byte)))
+		return -EINVAL;
+	byte ^= 1 << bit % 8;
+	/* The kernel's sum, where it has one, begins behind the Ethernet header. */
+	return bpf_skb_store_bytes(ctx, at, &byte, sizeof(byte),
+				   at < ETH_HLEN ? 0 : BPF_F_RECOMPUTE_CSUM);
+}
+
 /* A GSO packet that came with a foreign tag is one that can be cut to segments again. */
 static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
 {

@@ -149,6 +149,17 @@ static __always_inline int ctx_decapsulate(ctx_t *ctx, __u32 room)
 	return bpf_xdp_adjust_head(ctx, room);
 }
 
+/* Changes a bit of the frame, counted from its beginning.  0 or negative. */
+static __always_inline int ctx_flip_bit(ctx_t *ctx, __u32 bit)
+{
+	__u8 byte;
+
+	if (bpf_xdp_load_bytes(ctx, bit / 8, &byte, sizeof(byte)))
+		return -EINVAL;
+	byte ^= 1 << bit % 8;
+	return bpf_xdp_store_bytes(ctx, bit / 8, &byte, sizeof(byte));
+}
+
 /* Nothing but the frame itself says what is in it. */
 static __always_inline int ctx_settle_foreign(ctx_t *ctx, __u16 tpid, __u16 tci)
 {

@@ -109,7 +109,7 @@ def _revert() -> None:
             return
 
 
-def _join_first_mounts() -> None:
+def join_first_mounts() -> None:
     """Leaves the mount namespace that ``ip netns exec`` made.
 
     The pins are mounted outside of it, and the way there leads over the parents, which a process
@@ -128,7 +128,7 @@ def main() -> None:
     syslog.openlog("vnetx")
     from vnetx import engine, state  # noqa: F401 - what is missing shows before attaching
 
-    _join_first_mounts()
+    join_first_mounts()
 
     os.write(says_ready, b"\n")
     os.close(says_ready)

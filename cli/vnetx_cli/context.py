@@ -91,6 +91,10 @@ def print_result(context: Context, result: Result) -> None:
     elif context.verbose:
         for step in result.steps:
             click.echo(step)
+    if result.carrier:
+        from vnetx_cli import carrier_watch
+
+        carrier_watch.ensure()
 
 
 def print_plan(context: Context, result: Result) -> None:

@@ -1,4 +1,4 @@
-"""`vnetx link`: interfaces that hang on a switch."""
+"""`vnetx link`: interfaces that hang on a switch, and wires."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from vnetx_cli.context import (
 from vnetx_cli.params import (
     GROUP,
     HOOK,
+    INTERFACE,
     MAC,
     SWITCH,
     USER,
@@ -32,7 +33,7 @@ from vnetx_cli.params import (
 
 @click.group()
 def link() -> None:
-    """Interfaces that vnetx makes and puts into a switch, for containers and this host."""
+    """Interfaces that vnetx makes and puts into a switch, for containers and this host; wires."""
 
 
 #: Options that are fields of :class:`vnetx.model.Interface`.
@@ -183,29 +184,126 @@ def delete(context: Context, /, names: tuple[str, ...]) -> None:
     print_result(context, engine.link_del(names))
 
 
+@link.command("wire")
+@click.argument("one", type=INTERFACE, metavar="IFACE")
+@click.argument("other", type=INTERFACE, metavar="IFACE")
+@click.option(
+    "--switch",
+    type=SWITCH,
+    metavar="NAME",
+    help=f"The switch whose ports they are; {model.WIRES_SWITCH} if not given, made when first "
+    "needed.",
+)
+@click.option(
+    "--hook",
+    type=click.Choice(model.WIRE_HOOKS),
+    help="Where frames are received: XDP in the driver, TC, or what suits the device.",
+)
+@click.option("--loss", type=click.FLOAT, metavar="PERCENT", help="Lose so many of the frames.")
+@click.option(
+    "--corrupt",
+    type=click.FLOAT,
+    metavar="PERCENT",
+    help="Change a bit, anywhere, of so many of the frames.",
+)
+@click.option(
+    "--seed",
+    type=click.INT,
+    metavar="N",
+    help="Of the chance that decides: the same seed, the same frames. Given again, it begins anew.",
+)
+@click.option(
+    "--cut-from",
+    "cut_from",
+    type=INTERFACE,
+    multiple=True,
+    metavar="IFACE",
+    help="Drop what enters at this end. Can be repeated.",
+)
+@click.option("--no-cut", is_flag=True, help="Drop nothing of that.")
+@click.option(
+    "--carrier/--no-carrier",
+    default=None,
+    help="Loss of carrier at one end shows at the other, which is set down meanwhile.",
+)
+@common_options
+@pass_context
+def wire(
+    context: Context,
+    /,
+    one: str,
+    other: str,
+    switch: str | None,
+    cut_from: tuple[str, ...],
+    no_cut: bool,
+    **settings: Any,
+) -> None:
+    """Connect two interfaces as a cable does, or change the wire that connects them.
+
+    Every frame that enters at one leaves by the other as it is: reserved addresses, tags, whatever
+    it holds. The host's own stack receives nothing from them any more. What is not given stays.
+    """
+    if cut_from and no_cut:
+        raise click.UsageError("--cut-from and --no-cut exclude each other")
+    from vnetx import engine
+
+    cut = cut_from if cut_from or no_cut else None
+    print_result(context, engine.link_wire(one, other, switch=switch, cut=cut, **settings))
+
+
+@link.command("unwire")
+@click.argument("ifaces", type=INTERFACE, nargs=-1, required=True, metavar="IFACE...")
+@common_options
+@pass_context
+def unwire(context: Context, /, ifaces: tuple[str, ...]) -> None:
+    """End wires, each named by one of its ends: both are left as they were before."""
+    from vnetx import engine
+
+    print_result(context, engine.link_unwire(ifaces))
+
+
 @link.command("show")
 @common_options
 @pass_context
 def show(context: Context, /) -> None:
-    """Show the interfaces by switch."""
-    from vnetx import engine
+    """Show the interfaces and the wires by switch."""
+    from vnetx import state
 
-    found = engine.interfaces()
+    switches = state.switches()
+    found: dict[str, dict[str, model.Interface]] = {}
+    if any(view.interfaces for view in switches):
+        from vnetx import engine
+
+        found = engine.interfaces()
+    wires = [(view.name, wire) for view in switches for wire in view.wires]
     if context.json:
         shown = [(switch, *each) for switch, own in found.items() for each in own.items()]
-        print_json([views.interface(*each) for each in shown])
+        interfaces = [views.interface(*each) for each in shown]
+        print_json(interfaces + [views.wire(*each) for each in wires])
         return
     from rich.tree import Tree
 
     from vnetx_cli import table
 
     console = table.console()
-    for switch, own in found.items():
-        tree = Tree(switch)
-        for name, each in own.items():
+    for view in switches:
+        tree = Tree(view.name)
+        for name, each in found.get(view.name, {}).items():
             tree.add(_told(name, each))
-        if own:
+        for wire in view.wires:
+            tree.add(_wire_told(wire))
+        if tree.children:
             console.print(tree)
+
+
+def _wire_told(wire: model.Wire) -> str:
+    words = [wire.name]
+    words += [f"loss {wire.loss:g} %"] if wire.loss else []
+    words += [f"corrupt {wire.corrupt:g} %"] if wire.corrupt else []
+    words += [f"seed {wire.seed}"] if wire.seed else []
+    words += [f"cut from {end}" for end in wire.cut]
+    words += ["carrier"] if wire.carrier else []
+    return "  ".join(words)
 
 
 def _told(name: str, own: model.Interface) -> str:

@@ -95,7 +95,8 @@ def confirm(context: Context, /) -> None:
 def detach(context: Context, /, ifaces: tuple[str, ...], every: bool) -> None:
     """Take interfaces out of their switch.
 
-    They are left as they were before. The switch that 'attach' made goes with its last interface.
+    They are left as they were before, and so is the other end of a wire. The switch that 'attach'
+    made goes with its last interface.
     """
     if bool(ifaces) == every:
         raise click.UsageError("give interfaces, or --all")
@@ -138,7 +139,9 @@ def show(context: Context, /, iface: str | None) -> None:
                 table.count(view.stats["tx_frames"]),
                 table.count(sum(view.stats["drops"].values())),
                 table.count(view.learned),
-                _remarks(view.settings, view.unconfirmed, view.vlan_aware),
+                f"wire to {view.wire}"
+                if view.wire
+                else _remarks(view.settings, view.unconfirmed, view.vlan_aware),
             )
             for view in ports
         ),

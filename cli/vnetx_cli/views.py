@@ -74,6 +74,7 @@ def port(view: PortView) -> dict[str, Any]:
         "host": view.host,
         "learned": view.learned,
         "interface": view.interface,
+        "wire": view.wire,
         "unconfirmed": view.unconfirmed,
         "settings": port_settings(view.settings),
     }
@@ -109,6 +110,22 @@ def _endpoint(own: model.Interface) -> dict[str, Any]:
         "mode": own.mode,
         "sources": [model.format_mac(mac) for mac in own.sources],
         "host_access": own.host_access,
+    }
+
+
+def wire(switch: str, own: model.Wire) -> dict[str, Any]:
+    """A wire as `link show` has it."""
+    return {
+        "name": own.name,
+        "switch": switch,
+        "kind": "wire",
+        "ends": list(own.ends),
+        "loss": own.loss,
+        "corrupt": own.corrupt,
+        "seed": own.seed,
+        "cut": list(own.cut),
+        "carrier": own.carrier,
+        "hook": own.hook,
     }
 
 

@@ -337,6 +337,18 @@ SCENARIOS = {
     "tun no more": Scenario(
         lambda: engine.link_del(["t0"]), in_br0("p1", hook="tc", then=lambda: tun_port())
     ),
+    "wire": Scenario(
+        lambda: engine.link_wire("p1", "p3", switch="br0", hook="tc", loss=1.0),
+        in_br0("p2", hook="tc"),
+    ),
+    "other wire": Scenario(
+        lambda: engine.link_wire("p1", "p2", hook="xdp", corrupt=1.0, cut=["p2"], seed=7),
+        lambda: engine.link_wire("p1", "p2"),
+    ),
+    "wire no more": Scenario(
+        lambda: engine.link_unwire(["p1"]),
+        lambda: engine.link_wire("p1", "p2", hook="xdp", loss=1.0, carrier=True),
+    ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(
             "br0", {parse_mac("02:00:5e:00:00:00/24"): 10, parse_subnet("192.0.2.0/24"): 20}
@@ -409,6 +421,8 @@ def contents() -> dict[str, Any]:
             for port in ports.values():
                 port["ifindex"] = state.interface_name(port["ifindex"])
                 port["twin"] = side[port["twin"]] if port["twin"] else None
+                port["wire"] = side.get(port["wire"])
+            numbers = ("port", "out", "out_ifindex")
             found[name] = {
                 "meta": meta,
                 "switch": switch,
@@ -422,6 +436,14 @@ def contents() -> dict[str, Any]:
                 "vlan maps": {side[i]: each for i, each in maps.vlan_mappings().items()},
                 "bound": {state.interface_name(i): side[n] for i, n in maps.port_of().items()},
                 "programs": maps.programs(),
+                "wires": {
+                    side[end["port"]]: (
+                        side[end["out"]],
+                        state.interface_name(end["out_ifindex"]),
+                        {key: value for key, value in end.items() if key not in numbers},
+                    )
+                    for end in maps.wires().values()
+                },
                 "vnis": state.vnis_of(maps),
                 "vteps": sorted(address for address, _ in maps.vteps().values()),
                 "undo": {state.interface_name(i): undo for i, undo in maps.undo().items()},

@@ -340,6 +340,8 @@ class Dataplane:
         self.touched = 0
         for ifindex in maps.port_of():
             maps.delete_port_of(ifindex)
+        for ifindex in maps.wires():
+            maps.delete_wire(ifindex)
         for key, _ in _bpf.map_items(fds["fdb"], 8, 16):
             _bpf.map_delete(fds["fdb"], key)
         for key, _ in _bpf.map_items(fds["reasons"], 8, 8 * _CPUS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,22 @@ switch_settings = st.builds(
 )
 
 
+percents = st.floats(0, 100).map(lambda percent: round(percent, 6))
+
+
+def wires(*ends: str) -> st.SearchStrategy[model.Wire]:
+    return st.builds(
+        model.Wire,
+        st.just(ends),
+        loss=percents,
+        corrupt=percents,
+        seed=st.integers(0, 2**32 - 1),
+        cut=st.sets(st.sampled_from(ends)).map(tuple),
+        carrier=st.booleans(),
+        hook=st.sampled_from(model.WIRE_HOOKS),
+    )
+
+
 @given(st.data())
 def test_whatever_is_can_be_exported_and_applied(data: st.DataObject) -> None:
     ports = data.draw(st.dictionaries(names, port_settings, max_size=4))
@@ -154,10 +171,28 @@ def test_whatever_is_can_be_exported_and_applied(data: st.DataObject) -> None:
             tuple(entries),
             data.draw(st.builds(model.PortSettings, **vlan_settings)),
             data.draw(rules),
+            wires=tuple(data.draw(st.lists(wires(f"w{name}1", f"w{name}2"), max_size=1))),
         )
     document = config.Document(switches)
     assert config.parse(config.dump(document)) == document
     assert config.parse(json.dumps(config.to_plain(document))) == document
+
+
+@pytest.mark.parametrize(
+    ("wire", "place"),
+    [
+        ("ends: [v1]", "switches.a.wires.0.ends"),
+        ("ends: [v1, v1]", "switches.a.wires.0"),
+        ("ends: [v1, v2], loss: 200", "switches.a.wires.0"),
+        ("ends: [v1, v2], loss: much", "switches.a.wires.0.loss"),
+        ("ends: [v1, v2], cut: [v3]", "switches.a.wires.0"),
+        ("ends: [v1, v2], lost: 1", "switches.a.wires.0.lost"),
+        ("ends: [v1, p1]", "switches.a.wires"),
+    ],
+)
+def test_what_no_wire_can_be(wire: str, place: str) -> None:
+    with pytest.raises(InvalidValue, match=rf"^configuration: {re.escape(place)}: "):
+        config.parse(switch(f"ports: {{p1: }}, wires: [{{{wire}}}]"))
 
 
 @pytest.mark.parametrize(

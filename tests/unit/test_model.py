@@ -25,15 +25,18 @@ from vnetx.model import (
     SwitchSettings,
     Vlans,
     Vni,
+    Wire,
     changed,
     check_station_mac,
     check_switch_name,
     format_groups,
     format_mac,
+    format_share,
     format_vids,
     make_vlans,
     parse_groups,
     parse_mac,
+    parse_share,
     parse_vid,
     parse_vids,
     vid_list,
@@ -498,3 +501,43 @@ def test_remotes_are_a_set() -> None:
     twice = Vni("192.0.2.1", remotes=("192.0.2.10", "192.0.2.9", "192.0.2.10"))
     assert twice.remotes == ("192.0.2.9", "192.0.2.10")
     assert twice == Vni("192.0.2.1", remotes=("192.0.2.9", "192.0.2.10"))
+
+
+# ---------------------------------------------------------------- wires
+
+
+@given(st.floats(0, 100).map(lambda percent: round(percent, 6)))
+def test_shares_of_frames_keep_six_digits(percent: float) -> None:
+    assert format_share(parse_share(percent)) == percent
+
+
+def test_a_wire_has_one_form() -> None:
+    wire = Wire(("b", "a"), loss=1e-9, cut=("b", "b"))
+    assert wire == Wire(("a", "b"), cut=("b",))
+    assert (wire.ends, wire.name, wire.loss) == (("a", "b"), "a - b", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"loss": 100.1}, "loss 100.1"),
+        ({"corrupt": float("nan")}, "corrupt nan"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 1 << 32}, "seed"),
+        ({"cut": ("c",)}, "cut from c"),
+        ({"hook": "xdp-generic"}, "hook 'xdp-generic' of a wire"),
+        ({"ends": ("a", "a")}, "wire from a to a"),
+        ({"ends": ("a", "b/c")}, "interface name 'b/c'"),
+    ],
+)
+def test_what_no_wire_can_be(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Wire(**{"ends": ("a", "b"), **settings})
+    assert caught.value.what.startswith(told)
+
+
+def test_the_switch_sends_nothing_to_the_ends_of_wires() -> None:
+    settings = Wire(("a", "b")).end_settings()
+    flags = settings.flags()
+    assert flags == 0
+    assert (settings.vlans.member, settings.vlans.pvid) == (0, 0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vnetx import _abi
 from vnetx.device import Link
-from vnetx.model import PortSettings
-from vnetx.plan import OFFLOADS, PortDesired, PortObserved, Step, plan_port
+from vnetx.model import PortSettings, Wire
+from vnetx.plan import OFFLOADS, End, PortDesired, PortObserved, Step, plan_port, wire_values
 
 SWITCH = "br0"
 IFINDEX = 7
@@ -25,7 +25,7 @@ PEER_FEATURES = [offload.feature for offload in OFFLOADS if offload.peer]
 FOREIGN = (99, "native")
 
 #: Which undo bit has to be on record before a step of this verb, by its arguments.
-COVERED = {offload.feature: offload.undo for offload in OFFLOADS}
+COVERED = {offload.key: offload.undo for offload in OFFLOADS}
 
 
 class Device:
@@ -42,8 +42,11 @@ class Device:
         tcx: bool = True,
         clsact: bool = False,
         host_port: bool = False,
+        wired: bool = False,
     ) -> None:
         self.host_port = host_port
+        self.wired = wired
+        self.wire: Mapping[str, Any] | None = None
         self.kind = kind
         self.promisc = promisc
         self.features = dict(features or {})
@@ -69,7 +72,7 @@ class Device:
     def everything(self) -> tuple[Any, ...]:
         return (
             *self.own(),
-            (self.kept, self.ports, self.bound, self.hooks, self.xdp_mode, self.undo),
+            (self.kept, self.ports, self.bound, self.hooks, self.xdp_mode, self.undo, self.wire),
         )
 
     def link(self) -> Link:
@@ -115,6 +118,7 @@ class Device:
             features=dict(self.features),
             peer_features=dict(self.peer_features),
             clsact=None if self.tcx else self.clsact,
+            wire=self.wire,
         )
 
     # ------------------------------------------------------------ done
@@ -138,7 +142,7 @@ class Device:
         self.undo = None
 
     def set_feature(self, _link: Link, feature: str, on: bool, peer: bool) -> None:
-        self._covered(COVERED[feature])
+        self._covered(COVERED[feature, peer])
         (self.peer_features if peer else self.features)[feature] = on
 
     give_back_feature = set_feature
@@ -198,6 +202,24 @@ class Device:
         assert self.tcx or self.clsact
         self.hooks.add(hook)
 
+    def write_wire(self, _ifindex: int, values: Mapping[str, Any]) -> None:
+        assert values["port"] in self.ports
+        self.wire = values
+
+    def delete_wire(self, _ifindex: int) -> None:
+        assert not self.hooks
+        self.wire = None
+
+    def attach_wire(self, ifindex: int, hook: str, clsact: bool) -> None:
+        assert self.wire, "frames would find no other end"
+        if hook == "xdp":
+            self.attach_xdp(ifindex, "native")
+        else:
+            self.attach_tc(ifindex, hook, clsact)
+
+    def set_up(self, _ifindex: int) -> None:
+        self._covered("wire_down")
+
     def detach_tc(self, _ifindex: int, hook: str, clsact: bool) -> None:
         assert clsact != self.tcx
         self.hooks.discard(hook)
@@ -225,13 +247,14 @@ def devices(draw: st.DrawFn) -> Device:
         name: draw(st.booleans()) for name in names if draw(st.booleans())
     }
     kind = draw(st.sampled_from(["", "veth", "tun", "macvlan"]))
+    role = draw(st.sampled_from(["", "host_port", "wired"]))
     return Device(
         kind,
         promisc=draw(st.booleans()),
         features=some(FEATURES),
         peer_features=some(PEER_FEATURES) if kind == "veth" else {},
         foreign=draw(st.sampled_from([None, FOREIGN])),
-        host_port=draw(st.booleans()),
+        **({role: True} if role else {}),
         **draw(
             st.sampled_from(
                 [{"tcx": True}, {"tcx": False, "clsact": True}, {"tcx": False, "clsact": False}]
@@ -253,6 +276,8 @@ SETTINGS = st.builds(
 
 @st.composite
 def desires(draw: st.DrawFn, device: Device) -> PortDesired:
+    if device.wired:
+        return draw(ends(device))
     hook = draw(st.sampled_from(["tc", "xdp", "xdp-generic"]))
     return PortDesired(
         settings=replace(draw(SETTINGS), hook=draw(st.sampled_from(["auto", hook]))),
@@ -264,6 +289,32 @@ def desires(draw: st.DrawFn, device: Device) -> PortDesired:
         group_forward=draw(st.sampled_from([0, 1])),
         unconfirmed=draw(st.booleans()),
         take_xdp=device.foreign if hook != "tc" else None,
+    )
+
+
+WIRES = st.builds(
+    Wire,
+    st.just(("dev7", "dev8")),
+    loss=st.sampled_from([0.0, 1.5]),
+    corrupt=st.sampled_from([0.0, 100.0]),
+    seed=st.integers(0, 2),
+    cut=st.sampled_from([(), ("dev7",)]),
+    carrier=st.booleans(),
+    hook=st.sampled_from(["auto", "xdp", "tc"]),
+)
+
+
+@st.composite
+def ends(draw: st.DrawFn, device: Device) -> PortDesired:
+    """The end of a wire."""
+    hook = draw(st.sampled_from(["tc", "xdp"]))
+    wire = draw(WIRES)
+    return PortDesired(
+        wire.end_settings(),
+        hook,
+        2,
+        take_xdp=device.foreign if hook != "tc" else None,
+        wire=wire_values(wire, End("dev7", IFINDEX, 2), End("dev8", 8, 3)),
     )
 
 
@@ -283,7 +334,9 @@ def assert_is(device: Device, desired: PortDesired) -> None:
     assert device.xdp_mode == mode
     assert device.undo is not None
     flags = device.ports[desired.index]["flags"]
-    assert bool(flags & _abi.PORT_FLAGS["xdp"]) == (desired.hook == "xdp")
+    assert bool(flags & _abi.PORT_FLAGS["xdp"]) == (desired.hook == "xdp" and not device.wired)
+    assert device.wire == desired.wire
+    assert device.ports[desired.index]["wire"] == (3 if device.wired else 0)
 
 
 @given(st.data())
@@ -422,6 +475,54 @@ def test_changing_to_tc_gives_the_offloads_back(hook: str) -> None:
     assert repr(device.own()) == own
     assert device.undo is not None
     assert device.undo["flags"] == 0
+
+
+CHANCE = Wire(("dev7", "dev8"), loss=1)
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp"])
+def test_chance_decides_on_single_frames_with_complete_checksums(hook: str) -> None:
+    device = Device(
+        "veth",
+        features=dict.fromkeys(FEATURES, True),
+        peer_features=dict.fromkeys(PEER_FEATURES, True),
+    )
+    own = repr(device.own())
+    one, other = End("dev7", IFINDEX, 2), End("dev8", 8, 3)
+    desired = PortDesired(CHANCE.end_settings(), hook, 2, wire=wire_values(CHANCE, one, other))
+    device.run(plan_port(SWITCH, desired, device.observe()))
+    assert not device.peer_features["tx-checksum-ip-generic"]
+    assert not device.features["rx-lro"]
+    assert device.features["rx-gro"] == (hook == "xdp"), "where the kernel has it on with XDP"
+    plain = replace(desired, hook="tc", wire=wire_values(replace(CHANCE, loss=0), one, other))
+    device.run(plan_port(SWITCH, plain, device.observe()))
+    assert repr(device.own()) == own
+
+
+def test_chance_begins_anew_when_the_seed_is_given() -> None:
+    device = Device("veth")
+    values = wire_values(CHANCE, End("dev7", IFINDEX, 2), End("dev8", 8, 3))
+    desired = PortDesired(CHANCE.end_settings(), "tc", 2, wire=values)
+    device.run(plan_port(SWITCH, desired, device.observe()))
+    again = plan_port(SWITCH, replace(desired, restart=True), device.observe())
+    assert verbs(again) == ["write_wire"]
+
+
+@pytest.mark.parametrize("how", ["detach", "no carrier"])
+def test_what_lost_its_carrier_for_the_other_end_is_set_up_again(how: str) -> None:
+    device = Device("veth")
+    wire = replace(CHANCE, loss=0, carrier=True)
+    one, other = End("dev7", IFINDEX, 2), End("dev8", 8, 3)
+    desired = PortDesired(wire.end_settings(), "tc", 2, wire=wire_values(wire, one, other))
+    device.run(plan_port(SWITCH, desired, device.observe()))
+    assert device.undo is not None
+    device.undo["flags"] |= BITS["wire_down"]
+    assert plan_port(SWITCH, desired, device.observe()) == []
+    without = replace(desired, wire=wire_values(replace(wire, carrier=False), one, other))
+    steps = plan_port(SWITCH, None if how == "detach" else without, device.observe())
+    assert "set_up" in verbs(steps)
+    device.run(steps)
+    assert not (device.undo or {"flags": 0})["flags"] & BITS["wire_down"]
 
 
 def test_a_gone_device_cannot_become_a_port() -> None:

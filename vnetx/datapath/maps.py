@@ -44,6 +44,8 @@ _TAILS = (
     *(("tail", slot, name) for slot, name in _abi.TAILS.items()),
     *(("tail_xdp", slot, name) for slot, name in _abi.TAILS_XDP.items()),
 )
+#: The programs of the ends of wires, by the hook of the device.
+WIRE_PROGRAMS = {"ingress": "wire", "xdp": "xdp_wire"}
 #: The program of each mode of XDP.
 XDP_PROGRAMS = {"native": "xdp", "generic": "xdp_generic"}
 
@@ -301,7 +303,10 @@ class SwitchMaps:
         needed |= {"sources"} if switch["flags"] & _abi.SWITCH_FLAGS["sources"] else set()
         needed |= set(VXLAN_PROGRAMS) if len(slots) > len(ports) else set()
         needed |= set(TUN_PROGRAMS) if self.tuns() else set()
-        hooks = {port["hook"] for port in ports.values()}
+        hooks = {port["hook"] for port in ports.values() if not port["wire"]}
+        wired = {port["hook"] for port in ports.values() if port["wire"]}
+        needed |= {WIRE_PROGRAMS["ingress"]} if wired else set()
+        needed |= {WIRE_PROGRAMS["xdp"]} if _abi.HOOKS["xdp"] in wired else set()
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
         needed |= set(VXLAN_XDP_PROGRAMS) if self.overlays_by_xdp() else set()
         needed |= {XDP_PROGRAMS["generic"]} if _abi.HOOKS["xdp-generic"] in hooks else set()
@@ -529,6 +534,33 @@ class SwitchMaps:
 
     def delete_interface(self, name: str) -> None:
         _bpf.map_delete(self.fds["interfaces"], _abi.pack_interface_key(name))
+
+    # ------------------------------------------------------------ wires
+
+    def wires(self) -> dict[int, dict[str, Any]]:
+        """The ``struct vnetx_wire`` of each end of a wire, by ifindex."""
+        items = _bpf.map_items(self.fds["wires"], *_SIZES["wires"])
+        return {_U32.unpack(key)[0]: _abi.unpack_wire(raw) for key, raw in items}
+
+    def wire(self, ifindex: int) -> dict[str, Any] | None:
+        """That of one device without the number of frames, None where it is the end of none."""
+        raw = _bpf.map_lookup(self.fds["wires"], _U32.pack(ifindex), _SIZES["wires"][1])
+        record = _abi.unpack_wire(raw) if raw else None
+        return record and {name: value for name, value in record.items() if name != "frames"}
+
+    def has_carrier(self) -> bool:
+        """Whether loss of carrier at one end of some wire is to show at the other."""
+        bit = _abi.WIRE_FLAGS["carrier"]
+        return any(end["flags"] & bit for end in self.wires().values())
+
+    def set_wire(self, ifindex: int, **values: Any) -> None:
+        """Chance begins anew."""
+        _bpf.map_update(self.fds["wires"], _U32.pack(ifindex), _abi.pack_wire(**values))
+        self.advance_epoch()
+
+    def delete_wire(self, ifindex: int) -> None:
+        _bpf.map_delete(self.fds["wires"], _U32.pack(ifindex))
+        self.advance_epoch()
 
     # ------------------------------------------------------------ VNIs
 

@@ -27,7 +27,7 @@ from vnetx.engine.configure import apply_switch, check_applicable
 from vnetx.engine.interfaces import remove_interface
 from vnetx.engine.lab import lab_build, lab_down
 from vnetx.engine.lab_view import labs
-from vnetx.engine.link import interfaces, link_add, link_del
+from vnetx.engine.link import interfaces, link_add, link_del, link_unwire, link_wire
 from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Result
 from vnetx.engine.switches import (
@@ -60,6 +60,7 @@ from vnetx.engine.vxlan import (
     vni_remote_del,
     vtep_add,
 )
+from vnetx.engine.wires import find_wire
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import (
     DEFAULT_SWITCH,
@@ -82,6 +83,8 @@ __all__ = [
     "labs",
     "link_add",
     "link_del",
+    "link_unwire",
+    "link_wire",
     "port_set",
     "revert_unconfirmed",
     "switch_add",
@@ -146,7 +149,8 @@ def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | Non
     """Makes ports plain devices again, as they were before attach.
 
     Args:
-        ifnames: the devices; one that is no port is no error, one that does not exist is.
+        ifnames: the devices; one that is no port is no error, one that does not exist is. Of a wire
+            both ends are given back.
         every: all ports of this namespace, and the switches that attach made.
     """
     with transaction(on_step) as session:
@@ -179,7 +183,9 @@ def detach(ifnames: Sequence[str], *, every: bool = False, on_step: OnStep | Non
                 )
             check_no_interface(session, switch, link, "detaching")
             check_no_endpoints(session, switch, link)
-            found.append((switch, link.ifindex))
+            wire = find_wire(session, link.ifindex)
+            found.extend((switch, i) for i in (wire[1] if wire else (link.ifindex,)))
+        found = list(dict.fromkeys(found))
         session.expect_many(len(found))
         for switch, ifindex in found:
             detach_one(session, switch, ifindex)

@@ -11,6 +11,7 @@ from vnetx.engine.macvlan import endpoints_of
 from vnetx.engine.ports import attach_port, check_attachable, check_host_stays
 from vnetx.engine.session import Session
 from vnetx.engine.switches import become_vlan_aware, ensure_switch, set_ports_vlans
+from vnetx.engine.wires import check_no_wire
 from vnetx.errors import VnetxError
 from vnetx.model import VLAN_SETTINGS, PortSettings, SwitchSettings, changed
 from vnetx.state import settings_of
@@ -36,6 +37,7 @@ def attach_devices(
                 f"attaching {ifname}", "there is no interface of that name", "see ip link"
             )
         check_attachable(session, link, name)
+        check_no_wire(session, link, "attaching")
         links.append(link)
     host_port = not any(link.carries_host for link in links)
     ensure_switch(session, name, SwitchSettings(host_port=host_port), implicit=True)
@@ -78,6 +80,7 @@ def find_port(session: Session, ifname: str) -> tuple[str, Link]:
             "not a port of any switch" if link else "there is no interface of that name",
             f"vnetx attach {ifname}" if link else "vnetx port show",
         )
+    check_no_wire(session, link, "setting")
     return switch, link
 
 

@@ -20,10 +20,12 @@ from vnetx.engine.switches import (
     set_vlan_rules,
 )
 from vnetx.engine.vnis import check_vnis, keep_vnis, need_vtep, set_vnis
+from vnetx.engine.wires import check_wire, find_wire, need_link, set_wire
 from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
     ENDPOINT_KINDS,
+    Wire,
     check_switch_name,
     format_mac,
 )
@@ -52,6 +54,21 @@ def check_applicable(session: Session, name: str, wanted: ConfigSwitch) -> None:
                 f"its parent {each.parent} is none of the ports" if each.parent else "no parent",
                 "parent: a port of the same switch",
             )
+    for wire in wanted.wires:
+        check_wire(session, name, wire, _ends(session, wire), planned=True)
+
+
+def _ends(session: Session, wire: Wire) -> list[Link]:
+    return [need_link(session, end) for end in wire.ends]
+
+
+def _keeps_role(session: Session, switch: str, ifindex: int, wanted: ConfigSwitch) -> bool:
+    """Whether a port stays one, or the end of a wire the end of the same wire."""
+    found = find_wire(session, ifindex)
+    names = {session.links.name_of(each) for each in found[1]} if found else set()
+    if not found:
+        return session.links.name_of(ifindex) not in {e for w in wanted.wires for e in w.ends}
+    return any(names == {*wire.ends} for wire in wanted.wires) and found[0] == switch
 
 
 def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
@@ -71,14 +88,18 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     keep = {link.ifindex for link in links.values() if link}
     keep.add(maps.meta()["host_port_ifindex"])
     keep.update(record["ifindex"] for record in maps.interfaces().values())
-    for ifindex in sorted(set(maps.undo()) - keep):
-        detach_one(session, name, ifindex)
+    keep.update(link.ifindex for wire in wanted.wires for link in _ends(session, wire))
+    for ifindex in sorted(maps.undo()):
+        if ifindex not in keep or not _keeps_role(session, name, ifindex, wanted):
+            detach_one(session, name, ifindex)
     _apply_host(session, name, wanted)
     set_vlan_rules(session, name, wanted.vlan_rules)
     used = set(maps.slots())
     for ifname, link in links.items():
         if link:
             attach_port(session, name, link, wanted.ports[ifname], used=used)
+    for wire in wanted.wires:
+        set_wire(session, name, wire, _ends(session, wire))
     _apply_interfaces(session, name, wanted)
     check_vnis(session, name, wanted.vnis, planned=True)
     set_vnis(session, name, wanted.vnis)
@@ -125,6 +146,8 @@ def _rehearse_new(session: Session, name: str, wanted: ConfigSwitch) -> None:
         desired = PortDesired(settings, hook, free, twin, vlan_aware=wanted.settings.vlan_aware)
         session.executor.run(plan_port(name, desired, seen))
         free += 2 if twin else 1
+    for wire in wanted.wires:
+        session.executor.done.append(f"wire {wire.name}")
     for interface, each in wanted.interfaces.items():
         set_interface(session, name, interface, each)
     set_vnis(session, name, wanted.vnis)

@@ -16,7 +16,7 @@ from typing import Any
 from vnetx import _bpf
 from vnetx.datapath.build import Build, build
 from vnetx.datapath.fdb import Fdb
-from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
+from vnetx.datapath.maps import WIRE_PROGRAMS, XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.errors import VnetxError, from_os, words
 from vnetx.links import Links, Unreachable, at_idle_peer, set_feature
@@ -27,6 +27,7 @@ _XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
 _ATTACHING: dict[str, Callable[[Step], str]] = {
     "attach_tc": lambda step: f"tc_{step.args[2]}",
     "attach_xdp": lambda step: XDP_PROGRAMS[step.args[2]],
+    "attach_wire": lambda step: WIRE_PROGRAMS[step.args[2]],
 }
 _TCX = {"ingress": _bpf.ATTACH_TCX_INGRESS, "egress": _bpf.ATTACH_TCX_EGRESS}
 
@@ -150,6 +151,9 @@ class Executor:
     def set_promisc(self, _switch: str, ifindex: int, on: bool) -> None:
         self._links.set_promisc(ifindex, on)
 
+    def set_up(self, _switch: str, ifindex: int) -> None:
+        self._links.set_admin(ifindex, up=True)
+
     def add_clsact(self, _switch: str, ifindex: int) -> None:
         self._links.add_clsact(ifindex)
 
@@ -176,6 +180,12 @@ class Executor:
     def set_devmap(self, switch: str, index: int, ifindex: int) -> None:
         self.maps(switch).set_devmap(index, ifindex)
 
+    def write_wire(self, switch: str, ifindex: int, values: dict[str, Any]) -> None:
+        self.maps(switch).set_wire(ifindex, **values)
+
+    def delete_wire(self, switch: str, ifindex: int) -> None:
+        self.maps(switch).delete_wire(ifindex)
+
     def add_local(self, switch: str, index: int, mac: bytes) -> None:
         Fdb(self.maps(switch)).set_local(mac, index)
 
@@ -197,6 +207,18 @@ class Executor:
                 self._links.add_tc_filter(ifindex, hook, program, f"vnetx_tc_{hook}")
             else:
                 self._pin_link(program, ifindex, _TCX[hook], 0, maps.link_path(ifindex, hook))
+
+    def attach_wire(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
+        """Has what enters by a device leave by the other end of its wire."""
+        maps, program = self.maps(switch), WIRE_PROGRAMS[hook]
+        if hook == "xdp":
+            self._attach_native(maps, program, ifindex, hook)
+            return
+        with maps.program(program) as fd:
+            if clsact:
+                self._links.add_tc_filter(ifindex, hook, fd, f"vnetx_{program}")
+            else:
+                self._pin_link(fd, ifindex, _TCX[hook], 0, maps.link_path(ifindex, hook))
 
     def attach_vxlan(self, switch: str, ifindex: int, *, clsact: bool) -> None:
         """Has a switch take what a vxlan device decapsulates."""

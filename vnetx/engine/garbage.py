@@ -14,6 +14,7 @@ from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Session, holds_device
 from vnetx.engine.switches import discard, drop_if_empty, pinned_meta, revert
 from vnetx.engine.vnis import collect_vnis
+from vnetx.engine.wires import collect_wires
 from vnetx.errors import VnetxError
 from vnetx.links import namespace_paths
 
@@ -35,6 +36,7 @@ def collect_garbage(session: Session) -> None:
                     f"{session.links.name_of(ifindex)} is detached: its TC filters were gone"
                 )
                 detach_one(session, name, ifindex)
+            collect_wires(session, name)
             collect_interfaces(session, name)
             collect_vnis(session, name)
             drop_if_empty(session, name)

@@ -1,8 +1,8 @@
-"""Interfaces that hang on a switch: `vnetx link`."""
+"""Interfaces that hang on a switch, and wires: `vnetx link`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,30 @@ from vnetx import model
 from vnetx.engine.attach import attach_devices, set_ports
 from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import find_interface, observed, remove_interface, set_interface
+from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Result, Session, hooks_of
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switch
 from vnetx.engine.transaction import transaction
+from vnetx.engine.wires import (
+    check_wire,
+    find_wire,
+    need_link,
+    set_wire,
+    switch_of_wire,
+)
 from vnetx.errors import VnetxError
 from vnetx.links import Links
-from vnetx.model import DEFAULT_SWITCH, Interface, SwitchSettings, Vlans, changed
+from vnetx.model import (
+    DEFAULT_SWITCH,
+    WIRES_SWITCH,
+    Interface,
+    SwitchSettings,
+    Vlans,
+    Wire,
+    changed,
+    check_switch_name,
+)
+from vnetx.state import wires_of
 
 
 def link_add(
@@ -121,3 +139,76 @@ def interfaces() -> dict[str, dict[str, Interface]]:
         executor.rehearse()
         session = Session(links, executor)
         return {switch: observed(session, switch) for switch in session.names()}
+
+
+def link_wire(
+    one: str,
+    other: str,
+    *,
+    switch: str | None = None,
+    cut: Collection[str] | None = None,
+    **settings: Any,
+) -> Result:
+    """Connects two devices by a wire, or changes the one that connects them.
+
+    Args:
+        one: a device of this network namespace.
+        other: another one.
+        switch: whose ports they are, made if it is not there; where they are, or
+            :data:`vnetx.model.WIRES_SWITCH`, if not given.
+        cut: ends of which what enters there is dropped; None: as it is.
+        settings: further fields of :class:`vnetx.model.Wire`; None leaves one as it is.
+
+    Raises:
+        InvalidValue: a percentage out of range, one device twice.
+        VnetxError: an unknown device, one that is a port already or the end of another wire.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if cut is not None:
+        given["cut"] = tuple(cut)
+    base = replace(Wire((one, other)), **given)
+    with transaction() as session:
+        links = [need_link(session, name) for name in base.ends]
+        where = switch_of_wire(session, links)
+        if where and switch not in (None, where):
+            raise VnetxError(
+                f"wiring {base.name}",
+                f"they are the ends of a wire of switch {where}",
+                f"vnetx link unwire {one}",
+            )
+        name = where or check_switch_name(switch or WIRES_SWITCH)
+        check_wire(session, name, base, links)
+        if where:
+            there = {each.ends: each for each in wires_of(session.maps(name))}
+            base = replace(there.get(base.ends, base), **given)
+        ensure_switch(session, name, SwitchSettings(host_port=False), implicit=True)
+        set_wire(session, name, base, links, restart="seed" in given)
+        for link in links:
+            if not link.up:
+                session.messages.append(f"{link.name} is down: ip link set dev {link.name} up")
+        if links[0].mtu != links[1].mtu:
+            told = ", ".join(f"{link.name} {link.mtu}" for link in links)
+            session.messages.append(f"their MTUs differ, and larger frames are dropped: {told}")
+        return session.result()
+
+
+def link_unwire(names: Collection[str]) -> Result:
+    """Ends wires: both ends of each are given back.
+
+    Args:
+        names: devices, each an end; one that is none is no error, one that does not exist is.
+    """
+    with transaction() as session:
+        found: dict[str, set[int]] = {}
+        for name in names:
+            link = need_link(session, name)
+            ends = find_wire(session, link.ifindex)
+            if ends is None:
+                session.messages.append(f"{name} is the end of no wire")
+                continue
+            found.setdefault(ends[0], set()).update(ends[1])
+        for switch, ifindexes in found.items():
+            for ifindex in sorted(ifindexes):
+                detach_one(session, switch, ifindex)
+            drop_if_empty(session, switch)
+        return session.result()

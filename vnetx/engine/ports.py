@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from vnetx import _abi, _bpf
 from vnetx.device import Link
@@ -16,7 +17,7 @@ from vnetx.holders import holders
 from vnetx.model import (
     PortSettings,
 )
-from vnetx.plan import Endpoint, PortDesired, PortObserved, plan_port
+from vnetx.plan import Endpoint, PortDesired, PortObserved, has_chance, plan_port
 
 
 def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> PortDesired | None:
@@ -40,6 +41,7 @@ def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> Por
         vlan_aware=_is(session, switch, "vlan_aware"),
         shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=bool(undo["flags"] & _abi.UNDO_FLAGS["unconfirmed"]),
+        wire=observed.wire,
     )
 
 
@@ -134,6 +136,8 @@ def attach_port(
     unconfirmed: bool = False,
     own_mac: bytes | None = None,
     endpoint: Endpoint | None = None,
+    wire: Mapping[str, Any] | None = None,
+    restart: bool = False,
     used: set[int],
 ) -> None:
     """Makes a device a port, or a port what `settings` say.
@@ -141,6 +145,8 @@ def attach_port(
     Args:
         own_mac: the address behind it that is no other's; of a port that is there it stays.
         endpoint: what makes it one on a NIC, likewise.
+        wire: the ``struct vnetx_wire`` of a port that is the end of one.
+        restart: chance begins anew.
     """
     what = f"attaching {link.name}"
     maps = session.maps(switch)
@@ -148,15 +154,25 @@ def attach_port(
     of_tun = link.ifindex in maps.tuns()
     if of_tun and settings.hook not in ("auto", "tc"):
         raise VnetxError(what, "the port of a tun has its programs in TC", "--hook tc")
-    seen = observe(session, switch, link.ifindex, link, offloads=settings.hook != "tc")
+    offloads = settings.hook != "tc" or has_chance(wire)
+    seen = observe(session, switch, link.ifindex, link, offloads=offloads)
+    if has_chance(wire) and link.peer and not seen.peer_features:
+        raise VnetxError(
+            what,
+            "no way leads into the network namespace of its peer, whose offloads have to change",
+            "a wire without --loss and --corrupt needs none",
+        )
     before = _desired_as_is(session, switch, seen)
     is_new = before is None
     if before is not None:
         own_mac, endpoint = own_mac or before.local_mac, endpoint or before.endpoint
-    index = seen.index or free_index(used, maps.meta()["max_ports"], what)
+    index = wire["port"] if wire else seen.index
+    index = index or free_index(used, maps.meta()["max_ports"], what)
     used.add(index)
     twin = seen.twin
-    if own_mac is None and link.carries_host and not twin:
+    if wire:
+        twin = 0
+    elif own_mac is None and link.carries_host and not twin:
         twin = free_index(used, maps.meta()["max_ports"], what)
     if own_mac is not None or (not link.carries_host and is_new):
         twin = 0
@@ -178,6 +194,8 @@ def attach_port(
         vlan_aware=_is(session, switch, "vlan_aware"),
         shared_learning=_is(session, switch, "shared_learning"),
         unconfirmed=unconfirmed and is_new,
+        wire=wire,
+        restart=restart,
     )
     session.if_it_fails(_return_to, session, switch, before, link.ifindex)
     _try_hooks(session, switch, link, desired, seen, force)

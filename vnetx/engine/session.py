@@ -31,11 +31,13 @@ class Result:
     Attributes:
         messages: what a person should know of it.
         steps: what was done, a line each.
+        carrier: some wire of this namespace wants :mod:`vnetx.engine.carrier` to run.
         changed: whether anything was.
     """
 
     messages: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
+    carrier: bool = False
 
     @property
     def changed(self) -> bool:
@@ -69,7 +71,16 @@ class Session:
         """Completes the command, and tells what came of it."""
         while self._last:
             self._last.pop(next(iter(self._last)))()
-        return Result([*self.messages, *self.executor.messages], self.executor.done)
+        messages = [*self.messages, *self.executor.messages]
+        return Result(messages, self.executor.done, self.has_carrier())
+
+    def has_carrier(self) -> bool:
+        """Whether loss of carrier at one end of some wire is to show at the other."""
+        for name in self.names():
+            with contextlib.suppress(VnetxError):  # damaged pins
+                if self.maps(name).has_carrier():
+                    return True
+        return False
 
     # ------------------------------------------------------------ taking back
 
@@ -199,6 +210,7 @@ def observe(
         twin_vlans=maps.port_vlans(twin),
         vlan_map=mappings.get(index, {}),
         twin_vlan_map=mappings.get(twin, {}),
+        wire=maps.wire(ifindex),
     )
 
 

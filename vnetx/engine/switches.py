@@ -12,7 +12,7 @@ from typing import Any
 from vnetx import _abi, _bpf, netns, vlan_rule
 from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, domains
-from vnetx.datapath.maps import XDP_PROGRAMS, SwitchMaps
+from vnetx.datapath.maps import WIRE_PROGRAMS, XDP_PROGRAMS, SwitchMaps
 from vnetx.device import Link
 from vnetx.engine.interfaces import remove_interface
 from vnetx.engine.kind import is_interface_of
@@ -207,6 +207,8 @@ def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
         return "vxlan"
     if hook in _UNDERLAY_PROGRAMS:
         return _UNDERLAY_PROGRAMS[hook]
+    if port is not None and port["wire"]:
+        return WIRE_PROGRAMS[hook]
     if hook != "xdp":
         return f"tc_{hook}"
     generic = port is not None and port["hook"] == _abi.HOOKS["xdp-generic"]
@@ -229,7 +231,10 @@ def _reload(session: Session, name: str) -> None:
     if not session.tcx:
         for ifindex in maps.undo():
             for hook in session.links.tc_filters(ifindex):
-                session.executor.attach_tc(name, ifindex, hook, True)
+                port = maps.port(maps.index_of(ifindex))
+                wired = port is not None and port["wire"]
+                attach = session.executor.attach_wire if wired else session.executor.attach_tc
+                attach(name, ifindex, hook, True)
         for ifindex in maps.vxlan_devices():
             with maps.program("vxlan") as fd:
                 session.links.add_tc_filter(ifindex, "ingress", fd, "vnetx_vxlan")

@@ -245,6 +245,11 @@ class Links:
         self._ipr.link("set", index=ifindex, state="up")
 
     @_as_os_error()
+    def set_admin(self, ifindex: int, *, up: bool) -> None:
+        """Sets a device up or down."""
+        self._ipr.link("set", index=ifindex, state="up" if up else "down")
+
+    @_as_os_error()
     def set_up(self, name: str) -> None:
         self._ipr.link("set", ifname=name, state="up")
 

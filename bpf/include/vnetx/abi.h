@@ -115,6 +115,7 @@ enum vnetx_map_id {
 	VNETX_MAP_NEIGHBOURS_LEARNED,
 	VNETX_MAP_SOURCES,
 	VNETX_MAP_TUNS,
+	VNETX_MAP_WIRES,
 };
 
 /* Slots of the program array. */
@@ -339,6 +340,9 @@ enum vnetx_flow_how {
 /* In place of a device: it came encapsulated, with the VNI that stands below. */
 #define VNETX_FLOW_ENCAPSULATED 0x40000000u
 
+/* Beside a device: all that enters a wire there, whose addresses[] begin with the peer's. */
+#define VNETX_FLOW_WIRE 0x20000000u
+
 /*
  * What was decided on frames of known unicast from one address to another that
  * a device receives (or sends).  Holds for VNETX_FLOW_TICKS, in which no FDB
@@ -470,8 +474,12 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(EGRESS_DOWN, "egress_down", "the port it would leave by is down")                        \
 	X(EGRESS_GONE, "egress_gone", "the device it would leave by is gone")                      \
 	X(EGRESS_REFUSED, "egress_refused", "the device it would leave by refused it")             \
+	X(WIRE_CUT, "wire_cut", "the wire is cut in this direction")                               \
+	X(WIRE_LOSS, "wire_loss", "lost by chance, as the wire was told to")                       \
 	X(NO_MEMORY, "no_memory", "the kernel had no memory for a copy")                           \
 	X(OWN_SOURCE, "own_source", "not a drop: the host's own address came from outside")        \
+	X(WIRE_CORRUPT, "wire_corrupt",                                                            \
+	  "not a drop: the wire changed a bit of it, as it was told to")                           \
 	X(MTU_TOLD, "mtu_told", "not a drop of its own: its sender was told how much fits a VTEP") \
 	X(MSS_CLAMPED, "mss_clamped",                                                              \
 	  "not a drop: a SYN that promised more than a VTEP has room for")                         \
@@ -582,6 +590,11 @@ enum vnetx_undo_flags {
 	VNETX_UNDO_PEER_TXSCTP_OFF = 1 << 10,
 	VNETX_UNDO_RXSTAG_OFF = 1 << 11,
 	VNETX_UNDO_PEER_TXSTAG_OFF = 1 << 12,
+	VNETX_UNDO_GRO_OFF = 1 << 13,
+	/* The device was up, and is down because the other end of its wire has no carrier. */
+	VNETX_UNDO_WIRE_DOWN = 1 << 14,
+	/* The device is, or was to be, the end of a wire. */
+	VNETX_UNDO_WIRE = 1 << 15,
 };
 
 /* What detach has to give back, written before each change.  Key: ifindex. */
@@ -788,6 +801,38 @@ struct vnetx_underlay {
 };
 _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 
+enum vnetx_wire_flags {
+	/* What enters here is dropped. */
+	VNETX_WIRE_CUT_HERE = 1 << 0,
+	/* The second one of the two ends, whose frames have other chances. */
+	VNETX_WIRE_SECOND = 1 << 1,
+	/* Loss of carrier here shows at the other end. */
+	VNETX_WIRE_CARRIER = 1 << 2,
+	/* As those of ports, of the device at the other end. */
+	VNETX_WIRE_PEER = 1 << 3,
+	VNETX_WIRE_PEER_RETYPE = 1 << 4,
+};
+
+/* What enters a wire by a device, and where it leaves.  Key: ifindex. */
+struct vnetx_wire {
+	__u32 out_ifindex;
+	__u32 flags;
+	/* Indices of the ports that this end is, and the other one. */
+	__u16 in;
+	__u16 out;
+	__u32 seed;
+	/* So many of 2^32 frames are lost, and so many of the others get a wrong bit. */
+	__u64 loss;
+	__u64 corrupt;
+	/* MAC address of the veth peer at the other end (VNETX_WIRE_PEER). */
+	__u8 peer_mac[VNETX_ALEN];
+	__u16 pad16;
+	/* Frames that chance has decided on; written by the data plane. */
+	__u64 frames;
+	__u64 pad[2];
+};
+_Static_assert(sizeof(struct vnetx_wire) == 64, "vnetx_wire");
+
 /*
  * The maps: X(ID, pinned name, type, key, value, entries, flags).
  * Entries are a number, or one of the switch's own sizes.
@@ -850,7 +895,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)                                                  \
 	X(TUNS, "tuns", HASH, __u32, struct vnetx_tun, VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)     \
 	X(NEIGHBOURS_LEARNED, "neigh_learned", LRU_HASH, struct vnetx_neighbour_key,               \
-	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)
+	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)                                     \
+	X(WIRES, "wires", HASH, __u32, struct vnetx_wire, VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)
 
 /*
  * The programs: X(function, pinned name, source, program type, expected attach
@@ -881,6 +927,8 @@ _Static_assert(sizeof(struct vnetx_underlay) == 16, "vnetx_underlay");
 	X(vnetx_tun_neigh, "tun_neigh", "tun.c", SCHED_CLS, 0, 0)                                  \
 	X(vnetx_tun_out, "tun_out", "tun.c", SCHED_CLS, 0, 0)                                      \
 	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)  \
-	X(vnetx_xdp_underlay, "xdp_underlay", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)
+	X(vnetx_xdp_underlay, "xdp_underlay", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)    \
+	X(vnetx_wire, "wire", "wire_tc.c", SCHED_CLS, 0, 0)                                        \
+	X(vnetx_xdp_wire, "xdp_wire", "wire_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)
 
 #endif /* VNETX_ABI_H */
