@@ -778,6 +778,8 @@ FILE_KINDS = ("tap", "tun")
 ENDPOINT_KINDS = ("macvlan",)
 #: How an endpoint goes with the others of its NIC, as the kernel's macvlan has it.
 ENDPOINT_MODES = ("bridge", "vepa", "private", "source")
+#: The mode of one that takes the NIC: a wire to it.
+PASSTHRU = "passthru"
 #: What the kernel takes of them.
 _FILE_MTU_MAX = 65521
 LAST_ID = 2**32 - 2
@@ -808,7 +810,8 @@ class Interface:
         parent: the NIC of an endpoint, a port of the same switch; None: it is gone.
         mode: of :data:`ENDPOINT_MODES`. "bridge": endpoints switch among themselves; "vepa": all
             that they send goes by the wire, and what that reflects is theirs; "private": nothing of
-            other endpoints; "source": all of `sources`, and nothing else.
+            other endpoints; "source": all of `sources`, and nothing else; or :data:`PASSTHRU`: it
+            takes the NIC, of which nothing else is left to anybody.
         sources: MAC addresses.
         host_access: the host and an endpoint reach each other otherwise than by the wire.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
@@ -883,10 +886,11 @@ class Interface:
             object.__setattr__(self, "vnet_hdr", None)
 
     def _check_endpoint(self) -> None:
-        if self.mode not in ENDPOINT_MODES:
-            raise InvalidValue(
-                f"mode '{self.mode}'", "unknown", f"one of {', '.join(ENDPOINT_MODES)}"
-            )
+        modes = (*ENDPOINT_MODES, PASSTHRU)
+        if self.mode not in modes:
+            raise InvalidValue(f"mode '{self.mode}'", "unknown", f"one of {', '.join(modes)}")
+        if self.mode == PASSTHRU and (self.port != PortSettings() or not self.host_access):
+            raise InvalidValue("settings of a port in passthru mode", "it is a wire to the NIC")
         if self.sources and self.mode != "source":
             raise InvalidValue(f"sources in {self.mode} mode", "are of source mode only")
         sources = tuple(sorted({check_station_mac(mac) for mac in self.sources}))

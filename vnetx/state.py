@@ -298,12 +298,16 @@ def _other_end(ports: Mapping[int, dict[str, Any]], port: Mapping[str, Any]) -> 
 
 
 def wires_of(maps: SwitchMaps) -> list[Wire]:
-    """The wires of a switch; those of which an end is gone are none."""
+    """The wires of a switch; those of which an end is gone are none, and one to an interface's port
+    is that interface's."""
     ports, ends, bits = maps.ports(), maps.wires(), _abi.WIRE_FLAGS
+    made = {record["ifindex"] for record in maps.interfaces().values()}
     found = []
     for index, port in ports.items():
         other = ports.get(port["wire"])
         if not other or other["wire"] != index or index > port["wire"]:
+            continue
+        if made & {port["ifindex"], other["ifindex"]}:
             continue
         both = {interface_name(i): ends.get(i) for i in (port["ifindex"], other["ifindex"])}
         own = {name: end for name, end in both.items() if name and end}

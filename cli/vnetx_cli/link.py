@@ -55,7 +55,7 @@ _OWN = (
 @click.option("--parent", metavar="NIC", help="The NIC of an endpoint; attached if it is no port.")
 @click.option(
     "--mode",
-    type=click.Choice(model.ENDPOINT_MODES),
+    type=click.Choice((*model.ENDPOINT_MODES, model.PASSTHRU)),
     help="How an endpoint goes with the others of its NIC; bridge if not given.",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def nodes(lab: Lab) -> Iterator[list[str]]:
     names = [f"{lab.name}-{number}" for number in range(3)]
     for name in names:
         run("ip", "netns", "add", name)
+        # IPv6's own frames would be counted too
+        quiet = "echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6"
+        run("ip", "netns", "exec", name, "sh", "-c", quiet)
     yield names
     for name in names:
         run("ip", "netns", "delete", name, status=None)
@@ -199,3 +203,44 @@ def test_errors_change_nothing(lab: Lab, nodes: list[str]) -> None:
     done = lab.vnetx("detach", "p1", status=1)
     assert "it has endpoints: m1\nvnetx link del m1" in done.err
     assert lab.vnetx("export").out == before[0]
+
+
+def test_one_that_takes_the_nic(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """Passthru: all that comes by the wire is its, and nothing is beside it."""
+    lab = make_lab(1)
+    before = devices(lab.name)
+    lab.vnetx(
+        *("link", "add", "m1", "--kind", "macvlan", "--parent", "p1", "--mode", "passthru"),
+        *("--to-netns", f"{lab.name}-own", "--own-netns", "--ip", "192.0.2.51/24"),
+    )
+    assert pings(lab.hosts[0], "192.0.2.51")
+    (shown,) = lab.show("link", "show")[:1]
+    assert (shown["mode"], shown["parent"]) == ("passthru", "p1")
+    (nic,) = json.loads(run("ip", "-n", lab.name, "-j", "link", "show", "dev", "p1").out)
+    assert shown["mac"] == nic["address"]
+    file = tmp_path / "vnetx.yaml"
+    file.write_text(lab.vnetx("export").out)
+    assert lab.vnetx("-v", "apply", str(file)).out == ""
+    refused = (
+        ("link", "add", "m2", "--kind", "macvlan", "--parent", "p1"),
+        ("link", "add", "m2", "--kind", "macvlan", "--parent", "p1", "--mode", "passthru"),
+        ("link", "add", "m1", "--mode", "bridge"),
+        ("attach", "p1"),
+    )
+    for command in refused:
+        assert lab.vnetx(*command, status=1).err
+        assert lab.vnetx("export").out == file.read_text(), command
+    lab.vnetx("link", "del", "m1")
+    assert devices(lab.name) == before
+    lab.vnetx("apply", str(file))
+    assert lab.vnetx("export").out == file.read_text()
+    assert pings(lab.hosts[0], "192.0.2.51")
+    lab.vnetx("link", "del", "m1")
+    lab.vnetx("attach", "p1")
+    assert (
+        "nothing may be beside one in passthru mode"
+        in lab.vnetx(
+            *("link", "add", "m1", "--kind", "macvlan", "--parent", "p1", "--mode", "passthru"),
+            status=1,
+        ).err
+    )

@@ -25,6 +25,7 @@ from vnetx.errors import VnetxError
 from vnetx.links import features
 from vnetx.model import (
     ENDPOINT_KINDS,
+    PASSTHRU,
     Wire,
     check_switch_name,
     format_mac,
@@ -48,7 +49,11 @@ def check_applicable(session: Session, name: str, wanted: ConfigSwitch) -> None:
             )
         check_attachable(session, link, name)
     for interface, each in wanted.interfaces.items():
-        if each.kind in ENDPOINT_KINDS and each.parent not in wanted.ports:
+        if (
+            each.kind in ENDPOINT_KINDS
+            and each.mode != PASSTHRU
+            and each.parent not in wanted.ports
+        ):
             raise VnetxError(
                 f"interface {interface} of switch {name}",
                 f"its parent {each.parent} is none of the ports" if each.parent else "no parent",
@@ -68,7 +73,20 @@ def _keeps_role(session: Session, switch: str, ifindex: int, wanted: ConfigSwitc
     names = {session.links.name_of(each) for each in found[1]} if found else set()
     if not found:
         return session.links.name_of(ifindex) not in {e for w in wanted.wires for e in w.ends}
+    if _takes_nic(session, found[0], found[1], wanted):
+        return True
     return any(names == {*wire.ends} for wire in wanted.wires) and found[0] == switch
+
+
+def _takes_nic(session: Session, switch: str, ends: tuple[int, ...], wanted: ConfigSwitch) -> bool:
+    """Whether a wire is that of an interface which is to keep the NIC."""
+    records = session.maps(switch).interfaces()
+    return any(
+        record["ifindex"] in ends
+        and name in wanted.interfaces
+        and wanted.interfaces[name].mode == PASSTHRU
+        for name, record in records.items()
+    )
 
 
 def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
@@ -89,6 +107,11 @@ def apply_switch(session: Session, name: str, wanted: ConfigSwitch) -> None:
     keep.add(maps.meta()["host_port_ifindex"])
     keep.update(record["ifindex"] for record in maps.interfaces().values())
     keep.update(link.ifindex for wire in wanted.wires for link in _ends(session, wire))
+    keep.update(
+        link.ifindex
+        for each in wanted.interfaces.values()
+        if each.mode == PASSTHRU and each.parent and (link := session.link(each.parent))
+    )
     for ifindex in sorted(maps.undo()):
         if ifindex not in keep or not _keeps_role(session, name, ifindex, wanted):
             detach_one(session, name, ifindex)

@@ -15,7 +15,7 @@ from typing import Any
 from vnetx.engine.kind import Kind, alias, mac_of
 from vnetx.engine.macvlan import Macvlan
 from vnetx.engine.pair import Pair
-from vnetx.engine.ports import attach_port, detach_one
+from vnetx.engine.ports import detach_one
 from vnetx.engine.session import Session, hooks_of
 from vnetx.engine.tap import Tap
 from vnetx.engine.tun import Tun
@@ -68,7 +68,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     port = session.links.by_index(record["ifindex"])
     if port is None:
         raise VnetxError(f"interface {name}", "its port vanished")
-    attach_port(session, switch, port, wanted.port, used=set(maps.slots()), **place)
+    kind.attach(session, switch, port, wanted, place)
     now = kind.seen(session, name, record)
     if now is None:
         raise VnetxError(
@@ -121,13 +121,15 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
     """The interfaces of a switch as they are; of those that are out of reach, what is known."""
     maps, found = session.maps(switch), {}
     for name, record in maps.interfaces().items():
-        each = Interface(
-            kind=record["kind"],
-            mac=None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
-            port=maps.port_settings(maps.index_of(record["ifindex"])),
-            **KINDS[record["kind"]].settings(record),
-            **KINDS[record["kind"]].known(session, switch, record),
-        )
+        kind = KINDS[record["kind"]]
+        own = {
+            "kind": record["kind"],
+            "mac": None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
+            "port": maps.port_settings(maps.index_of(record["ifindex"])),
+            **kind.settings(record),
+            **kind.known(session, switch, record),
+        }
+        each = Interface(**own)
         with contextlib.suppress(VnetxError):
             each = replace(each, **KINDS[each.kind].seen(session, name, record) or {})
         found[name] = each

@@ -56,6 +56,16 @@ class Kind(Protocol):
             VnetxError: it cannot be such a port.
         """
 
+    def attach(
+        self,
+        session: Session,
+        switch: str,
+        port: Link,
+        wanted: Interface,
+        place: Mapping[str, Any],
+    ) -> None:
+        """Makes its port one; `place` is what :meth:`port` said."""
+
     def known(self, session: Session, switch: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Of an interface what its port says, as fields of :class:`vnetx.model.Interface`."""
 

@@ -11,7 +11,7 @@ from vnetx.engine.attach import attach_devices, set_ports
 from vnetx.engine.execute import Executor
 from vnetx.engine.interfaces import find_interface, observed, remove_interface, set_interface
 from vnetx.engine.ports import detach_one
-from vnetx.engine.session import Result, Session, hooks_of
+from vnetx.engine.session import Result, Session
 from vnetx.engine.switches import become_vlan_aware, drop_if_empty, ensure_switch
 from vnetx.engine.transaction import transaction
 from vnetx.engine.wires import (
@@ -27,6 +27,7 @@ from vnetx.model import (
     DEFAULT_SWITCH,
     WIRES_SWITCH,
     Interface,
+    PortSettings,
     SwitchSettings,
     Vlans,
     Wire,
@@ -67,9 +68,18 @@ def link_add(
             now = Interface(port=now.port)
         wanted = replace(now, **settings, port=changed(now.port, **port))
         switch = other or _switch_for(session, name, wanted, switch)
-        if wanted.kind in model.ENDPOINT_KINDS:
+        if other and model.PASSTHRU in {now.mode, wanted.mode} and now.mode != wanted.mode:
+            raise VnetxError(
+                f"interface {name}",
+                f"mode {model.PASSTHRU} cannot be begun or ended on one that is there",
+                f"vnetx link del {name}",
+            )
+        if wanted.mode == model.PASSTHRU:
+            wanted = _with_parents_mac(session, wanted)
+        elif wanted.kind in model.ENDPOINT_KINDS:
             _ready_parent(session, switch, wanted)
-        ensure_switch(session, switch, SwitchSettings(), implicit=True)
+        has_host_port = wanted.mode != model.PASSTHRU
+        ensure_switch(session, switch, SwitchSettings(host_port=has_host_port), implicit=True)
         if port.keys() & model.VLAN_SETTINGS:
             become_vlan_aware(session, switch)
         set_interface(session, switch, name, wanted)
@@ -89,15 +99,21 @@ def _switch_for(session: Session, name: str, wanted: Interface, switch: str | No
     return there or switch or DEFAULT_SWITCH
 
 
+def _with_parents_mac(session: Session, wanted: Interface) -> Interface:
+    """One that takes the NIC has its address, if it is given none."""
+    link = session.link(wanted.parent) if wanted.parent else None
+    return replace(wanted, mac=wanted.mac or link.mac) if link else wanted
+
+
 def _ready_parent(session: Session, switch: str, wanted: Interface) -> None:
     """The NIC of an endpoint is a port, and in the endpoint's VLAN."""
     if wanted.parent is None:
         raise VnetxError("an endpoint", "it is on no NIC", "give --parent NIC")
     link = session.link(wanted.parent)
-    there = session.switch_of(link.ifindex) if link else None
-    if link is None or there is None or not hooks_of(session, session.maps(there), link.ifindex):
-        attach_devices(session, [wanted.parent], switch, "auto", {})
-        link = session.link(wanted.parent)
+    there = session.maps(switch) if switch in session.names() else None
+    now = there.port_settings(there.index_of(link.ifindex)) if there and link else PortSettings()
+    attach_devices(session, [wanted.parent], switch, now.hook, {})
+    link = session.link(wanted.parent)
     if link is None or session.executor.rehearsing or wanted.port.vlans == Vlans():
         return
     maps = session.maps(switch)

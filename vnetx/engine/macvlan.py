@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vnetx.device import Link
 from vnetx.engine.kind import mac_of
 from vnetx.engine.pair import Pair
+from vnetx.engine.ports import check_attachable
 from vnetx.engine.session import Session
+from vnetx.engine.wires import find_wire, set_wire
 from vnetx.errors import VnetxError
-from vnetx.model import Interface, format_mac
+from vnetx.model import PASSTHRU, Interface, PortSettings, Wire, format_mac
 from vnetx.plan import Endpoint
 
 
@@ -22,12 +25,14 @@ class Macvlan(Pair):
         what = f"interface {name} on {wanted.parent}"
         link = session.link(wanted.parent) if wanted.parent else None
         parent = maps.index_of(link.ifindex) if link else 0
-        if link is None or not parent:
+        if link is None or (not parent and wanted.mode != PASSTHRU):
             raise VnetxError(
                 what if wanted.parent else f"interface {name}",
                 f"its parent is no port of switch {switch}" if link else "its parent is not there",
                 f"vnetx attach {wanted.parent} --switch {switch}" if link else "see ip link",
             )
+        if wanted.mode == PASSTHRU:
+            return self._wire(session, switch, what, link, maps.interfaces().get(name))
         if Endpoint.of(maps.port(parent) or {}):
             raise VnetxError(what, "that is an endpoint itself", "give the NIC that it is on")
         if not mac_is_free(session, switch, mac, maps.interfaces().get(name)):
@@ -39,10 +44,49 @@ class Macvlan(Pair):
         endpoint = Endpoint(parent, wanted.mode, wanted.host_access)
         return {"own_mac": mac, "endpoint": endpoint}
 
+    def _wire(
+        self,
+        session: Session,
+        switch: str,
+        what: str,
+        parent: Link,
+        record: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        """One that takes the NIC: that has to be free, or its own already."""
+        check_attachable(session, parent, switch)
+        ends = (find_wire(session, parent.ifindex) or ("", ()))[1]
+        ours = record is not None and record["ifindex"] in ends
+        if session.switch_of(parent.ifindex) is not None and not ours:
+            raise VnetxError(
+                what,
+                f"nothing may be beside one in {PASSTHRU} mode, and {parent.name} is a port",
+                f"vnetx detach {parent.name}",
+            )
+        return {"parent": parent}
+
+    def attach(
+        self,
+        session: Session,
+        switch: str,
+        port: Link,
+        wanted: Interface,
+        place: Mapping[str, Any],
+    ) -> None:
+        if wanted.mode != PASSTHRU:
+            super().attach(session, switch, port, wanted, place)
+            return
+        links = {link.name: link for link in (place["parent"], port)}
+        wire = Wire((place["parent"].name, port.name))
+        set_wire(session, switch, wire, [links[end] for end in wire.ends])
+
     def known(self, session: Session, switch: str, record: Mapping[str, Any]) -> dict[str, Any]:
         maps = session.maps(switch)
         index = maps.index_of(record["ifindex"])
         port = maps.port(index)
+        if port and port["wire"]:
+            other = maps.port(port["wire"])
+            name = session.links.name_of(other["ifindex"]) if other else None
+            return {"parent": name, "mode": PASSTHRU, "port": PortSettings()}
         endpoint = Endpoint.of(port) if port else None
         if endpoint is None:
             return {}

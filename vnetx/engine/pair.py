@@ -10,6 +10,7 @@ from typing import Any
 from vnetx import netns
 from vnetx.device import Link
 from vnetx.engine.kind import alias, mac_of, there
+from vnetx.engine.ports import attach_port
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError
 from vnetx.links import Links, make_netns, remove_netns
@@ -99,6 +100,17 @@ class Pair:
         self, _session: Session, _switch: str, _name: str, _wanted: Interface
     ) -> dict[str, Any]:
         return {}
+
+    def attach(
+        self,
+        session: Session,
+        switch: str,
+        port: Link,
+        wanted: Interface,
+        place: Mapping[str, Any],
+    ) -> None:
+        used = set(session.maps(switch).slots())
+        attach_port(session, switch, port, wanted.port, used=used, **place)
 
     def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
         return {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from vnetx.device import Link, Tun
 from vnetx.engine.kind import alias, mac_of
+from vnetx.engine.ports import attach_port
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError, words
 from vnetx.holders import holders
@@ -68,6 +69,17 @@ class Tap:
         self, _session: Session, _switch: str, _name: str, _wanted: Interface
     ) -> dict[str, Any]:
         return {}
+
+    def attach(
+        self,
+        session: Session,
+        switch: str,
+        port: Link,
+        wanted: Interface,
+        place: Mapping[str, Any],
+    ) -> None:
+        used = set(session.maps(switch).slots())
+        attach_port(session, switch, port, wanted.port, used=used, **place)
 
     def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
         return {}
