@@ -117,6 +117,7 @@ cdef extern from "vnetx/abi.h":
         VNETX_TAIL_SOURCES
         VNETX_TAIL_TC_INGRESS
         VNETX_TAIL_TC_EGRESS
+        VNETX_TAIL_IPVLAN_TO
         VNETX_NEIGHBOUR_ROUTER
         VNETX_TAIL_XDP_VXLAN_OUT
         VNETX_OUTERS
@@ -143,7 +144,11 @@ cdef extern from "vnetx/abi.h":
         VNETX_PORT_SOURCE
         VNETX_PORT_NO_HOST
         VNETX_PORT_TUN
+        VNETX_PORT_IPVLAN
+        VNETX_PORT_L3
+        VNETX_PORT_L3S
         VNETX_SWITCH_SOURCES
+        VNETX_SWITCH_IPVLAN
         VNETX_SOURCE_PORTS
         VNETX_PORT_GONE
         VNETX_VIDS
@@ -233,7 +238,7 @@ TAILS = {VNETX_TAIL_FLOOD: "flood", VNETX_TAIL_FLOOD_VLAN: "flood_vlan",
          VNETX_TAIL_CLAMP_MSS: "clamp_mss", VNETX_TAIL_VXLAN: "vxlan", VNETX_TAIL_VXLAN_IN: "vxlan_in",
          VNETX_TAIL_NEIGH_ANSWER: "neigh_answer", VNETX_TAIL_NEIGH_LEARN: "neigh_learn",
          VNETX_TAIL_SOURCES: "sources", VNETX_TAIL_TC_INGRESS: "tc_ingress",
-         VNETX_TAIL_TC_EGRESS: "tc_egress"}
+         VNETX_TAIL_TC_EGRESS: "tc_egress", VNETX_TAIL_IPVLAN_TO: "ipvlan_to"}
 TAILS_XDP = {VNETX_TAIL_XDP_VXLAN_OUT: "xdp_vxlan_out"}
 
 REASONS = {reason_rows[i].number: reason_rows[i].name.decode() for i in range(REASON_ROWS)}
@@ -245,7 +250,7 @@ SWITCH_FLAGS = {"static_move": VNETX_SWITCH_STATIC_MOVE, "implicit": VNETX_SWITC
                 "transparent": VNETX_SWITCH_TRANSPARENT,
                 "vlan_aware": VNETX_SWITCH_VLAN_AWARE,
                 "shared_learning": VNETX_SWITCH_SHARED_LEARNING,
-                "sources": VNETX_SWITCH_SOURCES}
+                "sources": VNETX_SWITCH_SOURCES, "ipvlan": VNETX_SWITCH_IPVLAN}
 
 PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "flood_unicast": VNETX_PORT_FLOOD_UNICAST,
@@ -260,7 +265,8 @@ PORT_FLAGS = {"up": VNETX_PORT_UP, "learning": VNETX_PORT_LEARNING,
               "vtep": VNETX_PORT_VTEP, "host_port": VNETX_PORT_HOST_PORT,
               "bridge": VNETX_PORT_BRIDGE, "vepa": VNETX_PORT_VEPA,
               "private": VNETX_PORT_PRIVATE, "source": VNETX_PORT_SOURCE,
-              "no_host": VNETX_PORT_NO_HOST, "tun": VNETX_PORT_TUN}
+              "no_host": VNETX_PORT_NO_HOST, "tun": VNETX_PORT_TUN,
+              "ipvlan": VNETX_PORT_IPVLAN, "l3": VNETX_PORT_L3, "l3s": VNETX_PORT_L3S}
 
 VNI_FLAGS = {"learning": VNETX_VNI_LEARNING, "df": VNETX_VNI_DF,
              "clamp_mss": VNETX_VNI_CLAMP_MSS, "gbp": VNETX_VNI_GBP,
@@ -331,6 +337,7 @@ ctypedef fused record:
     vnetx_source
     vnetx_tun
     vnetx_wire
+    vnetx_address
 
 
 cdef int load(record *out, bytes raw) except -1:
@@ -426,6 +433,14 @@ def unpack_port_state(bytes raw):
     cdef vnetx_port_state value
     load(&value, raw)
     return value
+
+
+def with_learned(bytes raw, int64_t learned):
+    """A vnetx_port_state with another number of learned addresses."""
+    cdef vnetx_port_state value
+    load(&value, raw)
+    value.learned = learned
+    return dump(&value)
 
 
 def sum_port_stats(bytes raw):
@@ -734,6 +749,21 @@ def pack_source(list ports not None):
         raise ValueError(f"{len(ports)} ports where there is room for {VNETX_SOURCE_PORTS}")
     for i in range(len(ports)):
         value.ports[i] = ports[i]
+    return dump(&value)
+
+
+def unpack_address(bytes raw):
+    cdef vnetx_address value
+    load(&value, raw)
+    return value
+
+
+def pack_address(int port, bint fixed=True, uint64_t seen_ns=0):
+    cdef vnetx_address value
+    memset(&value, 0, sizeof(value))
+    value.seen_ns = seen_ns
+    value.port = port
+    value.fixed = fixed
     return dump(&value)
 
 

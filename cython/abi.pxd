@@ -161,6 +161,11 @@ cdef extern from "vnetx/abi.h" nogil:
         # `in`, a word of Python, is the member `port` there
         uint16_t port "in"
 
+    struct vnetx_address:
+        uint64_t seen_ns
+        uint16_t port
+        uint16_t fixed
+
     struct vnetx_interface:
         uint32_t ifindex
         uint8_t kind

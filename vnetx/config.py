@@ -185,20 +185,20 @@ def _place(entry: StaticEntry) -> dict[str, Any]:
 
 #: Of an interface what a document has as it is.
 _AS_IT_IS = (
-    *("kind", "parent", "mode", "host_access", "netns", "own_netns"),
+    *("kind", "parent", "mode", "among", "host_access", "netns", "own_netns"),
     *("owner", "group", "multi_queue", "vnet_hdr", "mtu", "mac"),
 )
 
 
 def _interface(own: model.Interface) -> dict[str, Any]:
     """What differs from the defaults."""
-    port = _settings(own.port)
+    port, default = _settings(own.port), vars(model.Interface(kind=own.kind))
     plain: dict[str, Any] = {"vlan": port.pop("access")} if "access" in port else {}
     if own.addresses:
         plain["ip"] = list(own.addresses)
     for name in _AS_IT_IS:
         value = getattr(own, name)
-        if value != getattr(model.Interface, name):
+        if value != (model.Interface.kind if name == "kind" else default[name]):
             plain[name] = model.format_mac(value) if isinstance(value, bytes) else value
     if own.routes:
         plain["routes"] = dict(own.routes)

@@ -763,23 +763,29 @@ class Wire:
 
 _OF_ANY_PLACE = ("addresses", "routes", "netns", "own_netns")
 _OF_A_FILE = ("owner", "group", "multi_queue", "vnet_hdr")
-_OF_AN_ENDPOINT = ("parent", "mode", "sources", "host_access")
+_OF_AN_ENDPOINT = ("parent", "mode", "host_access")
 #: What `vnetx link add` makes, and what each of them can be given beside MTU, MAC and port.
 _SETTINGS_OF = {
     "veth": _OF_ANY_PLACE,
     "tap": _OF_A_FILE,
     "tun": ("addresses", "routes", *_OF_A_FILE),
-    "macvlan": (*_OF_ANY_PLACE, *_OF_AN_ENDPOINT),
+    "macvlan": (*_OF_ANY_PLACE, *_OF_AN_ENDPOINT, "sources"),
+    "ipvlan": (*_OF_ANY_PLACE, *_OF_AN_ENDPOINT, "among"),
 }
 INTERFACE_KINDS = tuple(_SETTINGS_OF)
 #: Kinds whose other end is a file that a program has open.
 FILE_KINDS = ("tap", "tun")
 #: Kinds that are endpoints on a NIC.
-ENDPOINT_KINDS = ("macvlan",)
+ENDPOINT_KINDS = ("macvlan", "ipvlan")
 #: How an endpoint goes with the others of its NIC, as the kernel's macvlan has it.
 ENDPOINT_MODES = ("bridge", "vepa", "private", "source")
 #: The mode of one that takes the NIC: a wire to it.
 PASSTHRU = "passthru"
+#: The same of ipvlan, and its modes.
+AMONG = ("bridge", "private", "vepa")
+LAYERS = ("l3", "l3s", "l2")
+#: The modes of each kind, of which the first is the default.
+MODES_OF = {"macvlan": (*ENDPOINT_MODES, PASSTHRU), "ipvlan": LAYERS}
 #: What the kernel takes of them.
 _FILE_MTU_MAX = 65521
 LAST_ID = 2**32 - 2
@@ -789,6 +795,7 @@ _NOT_OF_A_FILE = {
     "netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
     "own_netns": ("it is where the switch is, whose port it is", "open it there, or --kind veth"),
 }
+_ALL_MODES = {mode for modes in MODES_OF.values() for mode in modes}
 _WORDS = {
     "netns": "network namespace",
     "own_netns": "a namespace of its own",
@@ -806,12 +813,16 @@ class Interface:
         kind: of :data:`INTERFACE_KINDS`. "veth": one end of a veth pair, the other one is a port;
             "tap": the port itself, whose other end a virtual machine or a program has open;
             "tun": a program's packets, which are those of a station with these addresses;
-            "macvlan": as "veth", and the port is an endpoint on the NIC `parent`.
+            "macvlan": as "veth", and the port is an endpoint on the NIC `parent`; "ipvlan": the
+            same, with the NIC's MAC address.
         parent: the NIC of an endpoint, a port of the same switch; None: it is gone.
-        mode: of :data:`ENDPOINT_MODES`. "bridge": endpoints switch among themselves; "vepa": all
+        mode: of :data:`MODES_OF`. "bridge": endpoints switch among themselves; "vepa": all
             that they send goes by the wire, and what that reflects is theirs; "private": nothing of
             other endpoints; "source": all of `sources`, and nothing else; or :data:`PASSTHRU`: it
-            takes the NIC, of which nothing else is left to anybody.
+            takes the NIC, of which nothing else is left to anybody. "l2": an endpoint has
+            ARP, ND and floods; "l3": the host's table routes what it sends; "l3s": so does the
+            host's stack, netfilter included, and what it is sent.
+        among: of :data:`AMONG`: how an ipvlan endpoint goes with the others, as `mode` of macvlan.
         sources: MAC addresses.
         host_access: the host and an endpoint reach each other otherwise than by the wire.
         addresses: IPv4 and IPv6 ones with their lengths, as ``192.0.2.1/24``.
@@ -837,7 +848,8 @@ class Interface:
     own_netns: bool = False
     port: PortSettings = PortSettings()
     parent: str | None = None
-    mode: str = "bridge"
+    mode: str | None = None
+    among: str = AMONG[0]
     sources: tuple[bytes, ...] = ()
     host_access: bool = True
     owner: int | None = None
@@ -866,7 +878,7 @@ class Interface:
     def _check_kind(self) -> None:
         """What is given that only another kind has; defaults in the one form that is compared."""
         own = _SETTINGS_OF[self.kind]
-        for name in (*_OF_ANY_PLACE, *_OF_A_FILE, *_OF_AN_ENDPOINT):
+        for name in (*_OF_ANY_PLACE, *_OF_A_FILE, *_OF_AN_ENDPOINT, "sources", "among"):
             if name in own or getattr(self, name) == getattr(Interface, name):
                 continue
             have = [kind for kind, names in _SETTINGS_OF.items() if name in names]
@@ -886,11 +898,23 @@ class Interface:
             object.__setattr__(self, "vnet_hdr", None)
 
     def _check_endpoint(self) -> None:
-        modes = (*ENDPOINT_MODES, PASSTHRU)
-        if self.mode not in modes:
-            raise InvalidValue(f"mode '{self.mode}'", "unknown", f"one of {', '.join(modes)}")
+        if self.kind in MODES_OF:
+            modes = MODES_OF[self.kind]
+            if self.mode is None:
+                object.__setattr__(self, "mode", modes[0])
+            if self.mode not in modes:
+                why = f"none of {self.kind}" if self.mode in _ALL_MODES else "unknown"
+                raise InvalidValue(f"mode '{self.mode}'", why, f"one of {', '.join(modes)}")
         if self.mode == PASSTHRU and (self.port != PortSettings() or not self.host_access):
             raise InvalidValue("settings of a port in passthru mode", "it is a wire to the NIC")
+        if self.among not in AMONG:
+            raise InvalidValue(f"among '{self.among}'", "unknown", f"one of {', '.join(AMONG)}")
+        if self.kind == "ipvlan" and self.mac is not None:
+            raise InvalidValue("MAC address of an ipvlan", "it has its parent's", "--kind macvlan")
+        if self.mode == "l3s" and not self.host_access:
+            raise InvalidValue(
+                "an ipvlan in l3s mode", "the host's stack routes it, and reaches it", "--mode l3"
+            )
         if self.sources and self.mode != "source":
             raise InvalidValue(f"sources in {self.mode} mode", "are of source mode only")
         sources = tuple(sorted({check_station_mac(mac) for mac in self.sources}))

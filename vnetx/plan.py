@@ -132,6 +132,10 @@ class PortObserved:
         return bool(self.undo is not None or self.index or self.bound or self.hooks or self.wire)
 
 
+#: Those of :data:`vnetx.model.LAYERS` that the host routes.
+_LAYERS = {layer: _abi.PORT_FLAGS[layer] for layer in ("l3", "l3s")}
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """What makes a port an endpoint on a NIC.
@@ -140,24 +144,35 @@ class Endpoint:
         parent: index of the NIC's port.
         mode: of :data:`vnetx.model.ENDPOINT_MODES`.
         host_access: the host reaches it otherwise than by the wire.
+        layer: of :data:`vnetx.model.LAYERS` where it has the NIC's MAC address, which is the mode
+            of an ipvlan; `mode` is how that goes with the others.
     """
 
     parent: int
     mode: str
     host_access: bool = True
+    layer: str | None = None
 
     def flags(self) -> int:
         """The bits of ``enum vnetx_port_flags`` that say so."""
         no_host = 0 if self.host_access else _abi.PORT_FLAGS["no_host"]
-        return _abi.PORT_FLAGS[self.mode] | no_host
+        ipvlan = _abi.PORT_FLAGS["ipvlan"] if self.layer else 0
+        return _abi.PORT_FLAGS[self.mode] | no_host | ipvlan | _LAYERS.get(self.layer or "", 0)
 
     @classmethod
     def of(cls, port: Mapping[str, Any]) -> Endpoint | None:
         """What a ``struct vnetx_port`` says; None for a port that is none."""
         for mode in ENDPOINT_MODES:
             if port["flags"] & _abi.PORT_FLAGS[mode]:
-                return cls(port["parent"], mode, not port["flags"] & _abi.PORT_FLAGS["no_host"])
+                host_access = not port["flags"] & _abi.PORT_FLAGS["no_host"]
+                return cls(port["parent"], mode, host_access, cls._layer_of(port["flags"]))
         return None
+
+    @staticmethod
+    def _layer_of(flags: int) -> str | None:
+        if not flags & _abi.PORT_FLAGS["ipvlan"]:
+            return None
+        return next((layer for layer, bit in _LAYERS.items() if flags & bit), "l2")
 
 
 @dataclass(frozen=True)
@@ -426,12 +441,22 @@ def _plan_present(
         return steps
     for hook in sorted(hooks - standing - {"xdp"}):
         steps.append(
-            Step("attach_tc", (switch, ifindex, hook, clsact), f"attach TC {hook} to {name}")
+            Step(
+                "attach_tc",
+                (switch, ifindex, hook, clsact, tc_program(desired.endpoint, hook)),
+                f"attach TC {hook} to {name}",
+            )
         )
     if "xdp" in hooks - standing:
         mode = "native" if desired.hook == "xdp" else "generic"
         steps.append(Step("attach_xdp", (switch, ifindex, mode), f"attach {mode} XDP to {name}"))
     return steps
+
+
+def tc_program(endpoint: Endpoint | None, hook: str) -> str:
+    """The program of a port's hook."""
+    own = endpoint is not None and endpoint.layer is not None and hook == "ingress"
+    return "ipvlan" if own else f"tc_{hook}"
 
 
 def vlan_sets(vlans: Vlans, aware: bool) -> tuple[int, int]:

@@ -246,7 +246,8 @@ class _Rule(Part):
 class _MadeInterface(Part):
     kind: str = model.Interface.kind
     parent: InterfaceName | None = None
-    mode: str = model.Interface.mode
+    mode: str | None = None
+    among: str = model.Interface.among
     sources: Annotated[list[Mac], empty_is(list)] = Field(default_factory=list)
     host_access: bool = True
     vlan: _Vid | None = None

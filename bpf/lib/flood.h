@@ -31,14 +31,15 @@ static __always_inline int flood_start(ctx_t *ctx, const struct vnetx_port *in,
 
 	if (unlikely(storm_exceeded(in, frame->in, kind, frame->count, frame->now)))
 		return send_drop(frame, frame->in, VNETX_STORM_BROADCAST + kind);
-	if (frame->vid && flood_twin_foreign(in, frame->vid))
+	if (frame->vid && !frame->from_vtep && flood_twin_foreign(in, frame->vid))
 		from |= FLOOD_COPY_TWIN;
 	FLOOD_CB(ctx, FROM) = from;
 	FLOOD_CB(ctx, STATE) = port_flood_flag(kind) | frame->reflected << FLOOD_SENDER_SHIFT;
 	FLOOD_CB(ctx, NEXT) = 1;
 	FLOOD_CB(ctx, TAG_IN) = frame->counts ? (__u32)in->tpid << 16 | frame->tag.tci : 0;
 	FLOOD_CB(ctx, TAG) = FLOOD_CB(ctx, TAG_IN);
-	if (unlikely(vni_of(frame->vid) && !(in->flags & (VNETX_PORT_VTEP | ENDPOINT_BY_WIRE))))
+	if (!frame->from_vtep &&
+	    unlikely(vni_of(frame->vid) && !(in->flags & (VNETX_PORT_VTEP | ENDPOINT_BY_WIRE))))
 		tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_FLOOD_VTEPS);
 	flood_ports(ctx, frame->vid);
 	return send_drop(frame, frame->in, VNETX_NO_EGRESS);

@@ -49,7 +49,8 @@ static __always_inline struct flood_rule flood_rule_of(const struct vnetx_port *
 			   FLOOD_IS(in->flags, VNETX_PORT_HOST_PORT);
 	struct flood_rule rule = {
 		.wanted = VNETX_PORT_UP | flag,
-		.barred = (in->flags & PORT_PAIR_FLAGS) | VNETX_PORT_SOURCE,
+		.barred = (in->flags & PORT_PAIR_FLAGS) | VNETX_PORT_SOURCE | VNETX_PORT_L3 |
+			  VNETX_PORT_L3S,
 		.skip = in->flags & VNETX_PORT_HAIRPIN ? 0 : index,
 		.only = flood_by_wire(in->flags) * in->parent,
 		.besides = ENDPOINT_HOST,

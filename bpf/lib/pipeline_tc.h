@@ -7,6 +7,7 @@
 #include "lib/flood.h"
 #include "lib/flow.h"
 #include "lib/frame.h"
+#include "lib/ipvlan_start.h"
 #include "lib/mtu.h"
 #include "lib/relay.h"
 #include "lib/send.h"
@@ -21,6 +22,11 @@ static __always_inline int tc_flow(ctx_t *ctx, const struct vnetx_flow *flow, __
 
 	stats_rx(flow->in, count, len);
 	stats_vlan_rx(flow->vid, count, len);
+	if (unlikely(flow->how & VNETX_FLOW_ADDRESS)) {
+		ipvlan_start_known(ctx, flow);
+		stats_reason(flow->out, VNETX_EGRESS_GONE, count);
+		return CTX_DROP;
+	}
 	len = egress_len(flow, len);
 	if (unlikely(flow->how & EGRESS_TAGS) && egress_retag(ctx, flow, tci))
 		refusal = VNETX_NO_MEMORY;
@@ -56,7 +62,12 @@ static __always_inline int tc_decide(ctx_t *ctx, const struct vnetx_switch *sw,
 	case RELAY_UNICAST:
 		return send_unicast(ctx, frame, in, hook);
 	case RELAY_FLOOD:
+		if (unlikely(sw->flags & VNETX_SWITCH_IPVLAN) && eth_is_group(frame->dst.mac))
+			ipvlan_start(ctx, frame, 0);
 		return flood_start(ctx, in, frame);
+	case RELAY_ADDRESS:
+		ipvlan_start(ctx, frame, frame->out);
+		return send_drop(frame, frame->out, VNETX_EGRESS_GONE);
 	case RELAY_LOCAL:
 		stats_local(frame->in, frame->count);
 		return CTX_PASS;

@@ -21,6 +21,8 @@ enum relay {
 	RELAY_FLOOD,
 	/* For the host's sockets on this very port; a host's own frame goes out of the wire. */
 	RELAY_LOCAL,
+	/* For one of those that have the host side's MAC address (lib/ipvlan.h). */
+	RELAY_ADDRESS,
 };
 
 #define LINK_LOCAL_BRIDGE 0x00
@@ -114,20 +116,22 @@ static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 		   !frame->unlearned))
 		frame->notice =
 			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until);
-	if (unlikely(frame->notice == VNETX_OWN_SOURCE))
+	if (unlikely(frame->notice == VNETX_OWN_SOURCE) && !frame->from_vtep)
 		relay_reflected(frame);
 	if (eth_is_group(frame->dst.mac))
 		return decision;
 	frame->out = fdb_port(sw, &frame->dst, frame->now, &frame->until);
 	if (unlikely(!frame->out && frame->vid))
 		frame->out = relay_to_host(frame);
-	if (unlikely(!frame->out && in->flags & ENDPOINT_BY_WIRE))
+	if (unlikely(!frame->out && in->flags & ENDPOINT_BY_WIRE) && !frame->from_vtep)
 		frame->out = in->parent;
 	if (!frame->out)
 		return RELAY_FLOOD;
 	out = port_get(frame->out);
 	if (unlikely(!out))
 		return RELAY_FLOOD;
+	if (unlikely(sw->flags & VNETX_SWITCH_IPVLAN) && out->flags & VNETX_PORT_HOST)
+		return RELAY_ADDRESS;
 	if (unlikely((in->flags | out->flags) & ENDPOINT_MODES)) {
 		refusal = endpoint_unicast(in, out, frame);
 		if (unlikely(refusal))

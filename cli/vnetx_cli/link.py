@@ -38,7 +38,7 @@ def link() -> None:
 
 #: Options that are fields of :class:`vnetx.model.Interface`.
 _OWN = (
-    *("kind", "parent", "mode", "host_access", "netns", "own_netns", "mac", "mtu"),
+    *("kind", "parent", "mode", "among", "host_access", "netns", "own_netns", "mac", "mtu"),
     *("owner", "group", "vnet_hdr"),
 )
 
@@ -55,8 +55,14 @@ _OWN = (
 @click.option("--parent", metavar="NIC", help="The NIC of an endpoint; attached if it is no port.")
 @click.option(
     "--mode",
-    type=click.Choice((*model.ENDPOINT_MODES, model.PASSTHRU)),
-    help="How an endpoint goes with the others of its NIC; bridge if not given.",
+    type=click.Choice((*model.ENDPOINT_MODES, model.PASSTHRU, *model.LAYERS)),
+    help="Of a macvlan: how it goes with the others of its NIC, bridge if not given. Of an ipvlan: "
+    "l3, the default, l3s or l2.",
+)
+@click.option(
+    "--among",
+    type=click.Choice(model.AMONG),
+    help="How an ipvlan goes with the others of its NIC; bridge if not given.",
 )
 @click.option(
     "--source",
@@ -313,6 +319,7 @@ def _told(name: str, own: model.Interface) -> str:
     words += ["multi-queue"] if own.multi_queue else []
     words += route_words(own.routes)
     if own.kind in model.ENDPOINT_KINDS:
-        words.append(f"{own.kind} {own.mode} on {own.parent or 'nothing'}")
+        among = "" if own.among == model.AMONG[0] else f" {own.among}"
+        words.append(f"{own.kind} {own.mode}{among} on {own.parent or 'nothing'}")
     words += [f"VLAN {own.vid}"] if own.vid not in (None, model.DEFAULT_VID) else []
     return "  ".join(words)

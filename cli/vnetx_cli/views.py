@@ -105,10 +105,11 @@ def interface(switch: str, name: str, own: model.Interface) -> dict[str, Any]:
 
 
 def _endpoint(own: model.Interface) -> dict[str, Any]:
+    other: dict[str, Any] = {"sources": [model.format_mac(mac) for mac in own.sources]}
     return {
         "parent": own.parent,
         "mode": own.mode,
-        "sources": [model.format_mac(mac) for mac in own.sources],
+        **(other if own.kind == "macvlan" else {"among": own.among}),
         "host_access": own.host_access,
     }
 

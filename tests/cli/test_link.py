@@ -245,3 +245,30 @@ def test_errors_change_nothing(pair: Lab, own: str) -> None:
         assert done.status in (1, 2), command
         assert words in done.err, command
     assert (pair.vnetx("export").out, run("ip", "-n", pair.name, "-o", "link").out) == before
+
+
+def test_an_endpoint_with_the_nic_s_address(pair: Lab, own: str) -> None:
+    pair.ip("address add 192.0.2.100/24 dev p2")
+    pair.vnetx("attach", "p2")
+    add = ("link", "add", "i1", "--kind", "ipvlan", "--parent", "p2", "--to-netns", own)
+    pair.vnetx(*add, "--own-netns", "--ip", "198.51.100.9/24", "--among", "private")
+    (shown,) = pair.show("link", "show")
+    told = {key: shown[key] for key in ("kind", "parent", "mode", "among", "host_access", "mac")}
+    assert told == {
+        "kind": "ipvlan",
+        "parent": "p2",
+        "mode": "l3",
+        "among": "private",
+        "host_access": True,
+        "mac": None,
+    }
+    assert pair.vnetx("link", "show").out == (
+        f"vnetx0\n└── i1 in {own}  198.51.100.9/24  ipvlan l3 private on p2\n"
+    )
+    assert "default dev i1 proto static scope link" in inside(own, "ip", "route")
+    assert "NOARP" in device(own, "i1")["flags"]  # type: ignore[operator]
+    pair.vnetx("link", "add", "i1", "--mode", "l2", "--route", "default=198.51.100.1")
+    assert "default via 198.51.100.1 dev i1 proto static" in inside(own, "ip", "route")
+    assert "NOARP" not in device(own, "i1")["flags"]  # type: ignore[operator]
+    error = pair.vnetx("link", "add", "i1", "--mode", "vepa", status=2).err
+    assert "mode 'vepa': none of ipvlan" in error

@@ -78,7 +78,7 @@ def instrument(interrupt: Interrupt) -> None:
     class Netlink(links.IPRoute):  # type: ignore[misc]
         def __getattr__(self, name: str) -> Any:
             plain = super().__getattr__(name)
-            if name not in ("link", "tc", "addr"):
+            if name not in ("link", "tc", "addr", "route"):
                 return plain
 
             def wrapped(command: str, *args: Any, **kw: Any) -> Any:
@@ -198,6 +198,12 @@ def macvlan(**settings: Any) -> Callable[[], Any]:
 def tun_port() -> Any:
     settings = {"kind": "tun", "owner": 1000, "addresses": ("198.51.100.1/24",)}
     return engine.link_add("t0", settings, port={}, switch="br0")
+
+
+def ipvlan(mode: str, *addresses: str, **more: Any) -> Any:
+    settings = {"kind": "ipvlan", "parent": "p3", "mode": mode, "addresses": addresses}
+    where = {"netns": "own", "own_netns": True}
+    return engine.link_add("iv", {**settings, **where, **more}, port={})
 
 
 def with_interface() -> Any:
@@ -348,6 +354,23 @@ SCENARIOS = {
     "wire no more": Scenario(
         lambda: engine.link_unwire(["p1"]),
         lambda: engine.link_wire("p1", "p2", hook="xdp", loss=1.0, carrier=True),
+    ),
+    "ipvlan": Scenario(lambda: ipvlan("l2", "192.0.2.9/24"), in_br0("p1", "p3", hook="tc")),
+    "ipvlan in l3 mode": Scenario(
+        lambda: ipvlan("l3", "198.51.100.9/24", among="private"), in_br0("p3", hook="tc")
+    ),
+    "ipvlan of other addresses": Scenario(
+        lambda: ipvlan("l3", "198.51.100.8/24", "198.51.100.9/24"),
+        in_br0("p3", hook="tc", then=lambda: ipvlan("l3", "198.51.100.9/24", "203.0.113.9/32")),
+    ),
+    "ipvlan of another mode": Scenario(
+        lambda: ipvlan("l2", "192.0.2.9/24"),
+        in_br0("p3", hook="tc", then=lambda: ipvlan("l3", "192.0.2.9/24")),
+        2,
+    ),
+    "ipvlan no more": Scenario(
+        lambda: engine.link_del(["iv"]),
+        in_br0("p3", hook="tc", then=lambda: ipvlan("l2", "192.0.2.9/24")),
     ),
     "vlan rules": Scenario(
         lambda: engine.vlan_rule_add(

@@ -28,7 +28,7 @@ _SIZE = 60
 
 @dataclass(frozen=True)
 class Spec:
-    """An endpoint: kind is "macvlan"; sources are of source mode."""
+    """An endpoint: kind is "macvlan" or "ipvlan"; sources are of source mode."""
 
     name: str
     mode: str
@@ -45,8 +45,9 @@ class Spec:
 class Nic:
     """A NIC with endpoints. A context manager."""
 
-    def __init__(self, hook: str = "tc") -> None:
+    def __init__(self, hook: str = "tc", *, ipv6: bool = False) -> None:
         self.hook = hook
+        self.ipv6 = ipv6
         self._stack = ExitStack()
         self.lab = self._stack.enter_context(Lab())
         self.lab.add_hosts(1)
@@ -98,6 +99,8 @@ class Nic:
 
     def add_node(self, name: str) -> Node:
         node = self._stack.enter_context(closing(Node()))
+        if self.ipv6:
+            node.enable_ipv6()
         self.nodes[name] = node
         return node
 
@@ -124,7 +127,7 @@ class Nic:
                 "sources": tuple(spec.sources),
                 "host_access": spec.host_access,
                 "netns": node.path_of_holder,
-                "mac": spec.mac,
+                **({"mac": spec.mac} if spec.kind == "macvlan" else {}),
                 **spec.extra,
             }
             with self.lab.near.entered():

@@ -298,6 +298,9 @@ def test_flags_are_settings_alone(settings: PortSettings) -> None:
                 "shared",
                 "vtep",
                 "tun",
+                "ipvlan",
+                "l3",
+                "l3s",
             ),
             *ENDPOINT_MODES,
         }:

@@ -196,7 +196,8 @@ class Device:
     def flush_port(self, index: int) -> None:
         self.local = {mac: port for mac, port in self.local.items() if port != index}
 
-    def attach_tc(self, _ifindex: int, hook: str, clsact: bool) -> None:
+    def attach_tc(self, _ifindex: int, hook: str, clsact: bool, program: str) -> None:
+        assert program == f"tc_{hook}"
         assert self.bound, "a hook before the maps are filled"
         assert clsact != self.tcx
         assert self.tcx or self.clsact

@@ -6,6 +6,7 @@ kernel holds is what is.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import os
@@ -39,6 +40,8 @@ VXLAN_PROGRAMS = (
 VXLAN_XDP_PROGRAMS = ("xdp_vxlan_out", "xdp_underlay")
 #: For switches with tuns.
 TUN_PROGRAMS = ("tun_in", "tun_neigh", "tun_out")
+#: While there are endpoints that have their NIC's MAC address.
+IPVLAN_PROGRAMS = ("ipvlan", "ipvlan_to")
 #: Tail calls: array, slot and program.
 _TAILS = (
     *(("tail", slot, name) for slot, name in _abi.TAILS.items()),
@@ -308,6 +311,8 @@ class SwitchMaps:
         needed |= {WIRE_PROGRAMS["ingress"]} if wired else set()
         needed |= {WIRE_PROGRAMS["xdp"]} if _abi.HOOKS["xdp"] in wired else set()
         needed |= {XDP_PROGRAMS["native"]} if _abi.HOOKS["xdp"] in hooks else set()
+        if switch["flags"] & _abi.SWITCH_FLAGS["ipvlan"]:
+            needed |= self._tidy_addresses(ports)
         needed |= set(VXLAN_XDP_PROGRAMS) if self.overlays_by_xdp() else set()
         needed |= {XDP_PROGRAMS["generic"]} if _abi.HOOKS["xdp-generic"] in hooks else set()
         self._drop_programs(self.programs() - needed)
@@ -348,6 +353,7 @@ class SwitchMaps:
         self.set_vlan_mapping(index, {})
         self.set_port_vlans(index, 0, 0)
         self.set_sources(index, ())
+        self._forget_addresses(lambda _vid, row: row["port"] == index)
         _bpf.map_update(self.fds["ports"], key, _abi.pack_port())
         self.advance_epoch()
         _bpf.map_update(self.fds["port_state"], key, bytes(_SIZES["port_state"][1]))
@@ -395,6 +401,84 @@ class SwitchMaps:
 
     def _has_sources(self) -> bool:
         return bool(self.switch()["flags"] & _abi.SWITCH_FLAGS["sources"])
+
+    def addresses(self) -> dict[tuple[int, bytes], dict[str, int]]:
+        """The ``struct vnetx_address`` of each IP address (16 bytes) in a VLAN that is known to be
+        an endpoint's or, among such, the host's."""
+        items = _bpf.map_items(self.fds["addresses"], *_SIZES["addresses"])
+        return {_abi.unpack_neighbour_key(key): _abi.unpack_address(raw) for key, raw in items}
+
+    def set_addresses(self, index: int, vid: int, wanted: Collection[bytes]) -> None:
+        """Gives a port these IP addresses in a VLAN for good, and no others."""
+        self._forget_addresses(
+            lambda key, row: (
+                (row["port"], row["fixed"], key[0]) == (index, 1, vid) and key[1] not in wanted
+            )
+        )
+        for address in wanted:
+            key = _abi.pack_neighbour_key(vid, address)
+            _bpf.map_update(self.fds["addresses"], key, _abi.pack_address(index))
+
+    def holds(self, row: Mapping[str, int]) -> bool:
+        """Whether an address that is known is still of use: it was given, or has not aged."""
+        age = time.monotonic_ns() - row["seen_ns"]
+        return bool(row["fixed"]) or age < self.switch()["ageing_ns"]
+
+    def is_vlan_aware(self) -> bool:
+        return bool(self.switch()["flags"] & _abi.SWITCH_FLAGS["vlan_aware"])
+
+    def has_ipvlan(self) -> bool:
+        """Whether there are endpoints that have their NIC's MAC address."""
+        return bool(self.switch()["flags"] & _abi.SWITCH_FLAGS["ipvlan"])
+
+    def set_ipvlan(self, on: bool) -> None:
+        """Has the data plane look at IP addresses, for which it needs IPVLAN_PROGRAMS, or not."""
+        flag, flags = _abi.SWITCH_FLAGS["ipvlan"], self.switch()["flags"]
+        self.set_switch(flags=flags | flag if on else flags & ~flag)
+
+    def address_vid(self, port: Mapping[str, Any]) -> int:
+        """The VLAN in which an endpoint has its IP addresses."""
+        return int(port["pvid"]) if port["flags"] & _abi.PORT_FLAGS["vlan"] else 0
+
+    def _forget_addresses(
+        self, which: Callable[[tuple[int, bytes], Mapping[str, int]], bool]
+    ) -> None:
+        if not self.has_ipvlan():
+            return
+        keys = [key for key, row in self.addresses().items() if which(key, row)]
+        for key in keys:
+            _bpf.map_delete(self.fds["addresses"], _abi.pack_neighbour_key(*key))
+
+    def _tidy_addresses(self, ports: Mapping[int, Mapping[str, Any]]) -> set[str]:
+        """Follows endpoints that went to another VLAN, and forgets addresses that have aged;
+        returns the programs that are needed."""
+        bit = _abi.PORT_FLAGS["ipvlan"]
+        vids = {i: self.address_vid(port) for i, port in ports.items() if port["flags"] & bit}
+        if not vids:
+            self._forget_addresses(lambda _key, _row: True)
+            self.set_ipvlan(False)
+            return set()
+        for (vid, address), row in self.addresses().items():
+            elsewhere = vid != vids.get(row["port"], vid)
+            if row["fixed"] and elsewhere:
+                key = _abi.pack_neighbour_key(vids[row["port"]], address)
+                _bpf.map_update(self.fds["addresses"], key, _abi.pack_address(row["port"]))
+            if elsewhere or not self.holds(row):
+                key = _abi.pack_neighbour_key(vid, address)
+                _bpf.map_delete(self.fds["addresses"], key)
+        self._count_addresses(vids)
+        return set(IPVLAN_PROGRAMS)
+
+    def _count_addresses(self, indices: Collection[int]) -> None:
+        """How many addresses endpoints have taught, of which there is a limit."""
+        rows = self.addresses().values()
+        learned = collections.Counter(row["port"] for row in rows if not row["fixed"])
+        for index in indices:
+            key = _U32.pack(index)
+            raw = self._get("port_state", key)
+            if _abi.unpack_port_state(raw)["learned"] != learned[index]:
+                changed = _abi.with_learned(raw, learned[index])
+                _bpf.map_update(self.fds["port_state"], key, changed)
 
     def leave_parent(self, index: int) -> None:
         """Endpoints of this port, which goes, have no NIC any more."""

@@ -25,7 +25,7 @@ from vnetx.plan import Step
 _XDP_FLAGS = {"native": 1 << 2, "generic": 1 << 1}
 #: The program that a step attaches, by its verb.
 _ATTACHING: dict[str, Callable[[Step], str]] = {
-    "attach_tc": lambda step: f"tc_{step.args[2]}",
+    "attach_tc": lambda step: step.args[4],
     "attach_xdp": lambda step: XDP_PROGRAMS[step.args[2]],
     "attach_wire": lambda step: WIRE_PROGRAMS[step.args[2]],
 }
@@ -200,11 +200,11 @@ class Executor:
 
     # ------------------------------------------------------------ hooks
 
-    def attach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool) -> None:
+    def attach_tc(self, switch: str, ifindex: int, hook: str, clsact: bool, name: str) -> None:
         maps = self.maps(switch)
-        with maps.program(f"tc_{hook}") as program:
+        with maps.program(name) as program:
             if clsact:
-                self._links.add_tc_filter(ifindex, hook, program, f"vnetx_tc_{hook}")
+                self._links.add_tc_filter(ifindex, hook, program, f"vnetx_{name}")
             else:
                 self._pin_link(program, ifindex, _TCX[hook], 0, maps.link_path(ifindex, hook))
 

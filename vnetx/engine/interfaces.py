@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vnetx.engine.kind import Kind, alias, mac_of
+from vnetx.engine.ipvlan import Ipvlan
+from vnetx.engine.kind import Kind, alias
 from vnetx.engine.macvlan import Macvlan
 from vnetx.engine.pair import Pair
 from vnetx.engine.ports import detach_one
@@ -23,7 +24,13 @@ from vnetx.errors import VnetxError
 from vnetx.model import Interface
 from vnetx.state import stable_mac
 
-KINDS: Mapping[str, Kind] = {"veth": Pair(), "tap": Tap(), "tun": Tun(), "macvlan": Macvlan()}
+KINDS: Mapping[str, Kind] = {
+    "veth": Pair(),
+    "tap": Tap(),
+    "tun": Tun(),
+    "macvlan": Macvlan(),
+    "ipvlan": Ipvlan(),
+}
 
 
 def find_interface(session: Session, name: str) -> str | None:
@@ -48,8 +55,8 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     maps = session.maps(switch) if switch in session.names() else None
     record = maps.interfaces().get(name) if maps else None
     if record:
-        there = record["kind"], record["mac"]
-        same = there == (wanted.kind, mac_of(switch, name, wanted))
+        after = kind.record(session, switch, name, wanted)
+        same = all(record[key] == after[key] for key in ("kind", "mac"))
         whole = _is_whole(session, record)
         if not (whole and same and kind.is_same(session, record, wanted)):
             if whole:
@@ -122,9 +129,10 @@ def observed(session: Session, switch: str) -> dict[str, Interface]:
     maps, found = session.maps(switch), {}
     for name, record in maps.interfaces().items():
         kind = KINDS[record["kind"]]
+        has_own_mac = record["kind"] != "ipvlan" and record["mac"] != stable_mac(f"{switch} {name}")
         own = {
             "kind": record["kind"],
-            "mac": None if record["mac"] == stable_mac(f"{switch} {name}") else record["mac"],
+            "mac": record["mac"] if has_own_mac else None,
             "port": maps.port_settings(maps.index_of(record["ifindex"])),
             **kind.settings(record),
             **kind.known(session, switch, record),

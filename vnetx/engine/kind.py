@@ -21,7 +21,7 @@ class Kind(Protocol):
     `ifindex` 0, and deleted after the last one is gone.
     """
 
-    def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+    def record(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
         """What the map has of an interface, but for the index of its port."""
 
     def settings(self, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,43 +22,34 @@ class Macvlan(Pair):
 
     def port(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
         maps, mac = session.maps(switch), mac_of(switch, name, wanted)
-        what = f"interface {name} on {wanted.parent}"
-        link = session.link(wanted.parent) if wanted.parent else None
-        parent = maps.index_of(link.ifindex) if link else 0
-        if link is None or (not parent and wanted.mode != PASSTHRU):
-            raise VnetxError(
-                what if wanted.parent else f"interface {name}",
-                f"its parent is no port of switch {switch}" if link else "its parent is not there",
-                f"vnetx attach {wanted.parent} --switch {switch}" if link else "see ip link",
-            )
         if wanted.mode == PASSTHRU:
-            return self._wire(session, switch, what, link, maps.interfaces().get(name))
-        if Endpoint.of(maps.port(parent) or {}):
-            raise VnetxError(what, "that is an endpoint itself", "give the NIC that it is on")
+            return self._wire(session, switch, name, wanted, maps.interfaces().get(name))
+        parent = maps.index_of(parent_of(session, switch, name, wanted).ifindex)
         if not mac_is_free(session, switch, mac, maps.interfaces().get(name)):
             raise VnetxError(
-                what,
+                f"interface {name} on {wanted.parent}",
                 f"{format_mac(mac)} is the address of another endpoint or of the host",
                 "--mac",
             )
-        endpoint = Endpoint(parent, wanted.mode, wanted.host_access)
+        endpoint = Endpoint(parent, str(wanted.mode), wanted.host_access)
         return {"own_mac": mac, "endpoint": endpoint}
 
     def _wire(
         self,
         session: Session,
         switch: str,
-        what: str,
-        parent: Link,
+        name: str,
+        wanted: Interface,
         record: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         """One that takes the NIC: that has to be free, or its own already."""
+        parent = nic_of(session, name, wanted)
         check_attachable(session, parent, switch)
         ends = (find_wire(session, parent.ifindex) or ("", ()))[1]
         ours = record is not None and record["ifindex"] in ends
         if session.switch_of(parent.ifindex) is not None and not ours:
             raise VnetxError(
-                what,
+                f"interface {name} on {wanted.parent}",
                 f"nothing may be beside one in {PASSTHRU} mode, and {parent.name} is a port",
                 f"vnetx detach {parent.name}",
             )
@@ -90,9 +81,8 @@ class Macvlan(Pair):
         endpoint = Endpoint.of(port) if port else None
         if endpoint is None:
             return {}
-        parent = maps.port(endpoint.parent) if endpoint.parent in maps.slots() else None
         return {
-            "parent": session.links.name_of(parent["ifindex"]) if parent else None,
+            "parent": name_of_parent(session, switch, endpoint),
             "mode": endpoint.mode,
             "host_access": endpoint.host_access,
             "sources": _sources(session, record),
@@ -114,6 +104,45 @@ class Macvlan(Pair):
             session.executor.need(switch, "sources")
         maps.set_sources(maps.index_of(record["ifindex"]), wanted.sources)
         return True
+
+
+def nic_of(session: Session, name: str, wanted: Interface) -> Link:
+    """The device that an endpoint is to be on.
+
+    Raises:
+        VnetxError: it is not there.
+    """
+    link = session.link(wanted.parent) if wanted.parent else None
+    if link is None:
+        what = f"interface {name}" + (f" on {wanted.parent}" if wanted.parent else "")
+        raise VnetxError(what, "its parent is not there", "see ip link")
+    return link
+
+
+def parent_of(session: Session, switch: str, name: str, wanted: Interface) -> Link:
+    """The NIC of an endpoint, a port of its switch.
+
+    Raises:
+        VnetxError: it is not there, or can have no endpoints.
+    """
+    maps, what = session.maps(switch), f"interface {name} on {wanted.parent}"
+    link = nic_of(session, name, wanted)
+    index = maps.index_of(link.ifindex)
+    if not index:
+        raise VnetxError(
+            what,
+            f"its parent is no port of switch {switch}",
+            f"vnetx attach {wanted.parent} --switch {switch}",
+        )
+    if Endpoint.of(maps.port(index) or {}):
+        raise VnetxError(what, "that is an endpoint itself", "give the NIC that it is on")
+    return link
+
+
+def name_of_parent(session: Session, switch: str, endpoint: Endpoint) -> str | None:
+    """None: the NIC is gone."""
+    parent = session.maps(switch).slots().get(endpoint.parent)
+    return session.links.name_of(parent["ifindex"]) if parent else None
 
 
 def endpoints_of(session: Session, switch: str, ifindex: int) -> list[str]:

@@ -26,7 +26,9 @@ def outer_name(session: Session, name: str) -> str:
 class Pair:
     """See :class:`vnetx.engine.kind.Kind`."""
 
-    def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+    def record(
+        self, _session: Session, switch: str, name: str, wanted: Interface
+    ) -> dict[str, Any]:
         return {
             "kind": wanted.kind,
             "mac": mac_of(switch, name, wanted),
@@ -46,7 +48,7 @@ class Pair:
 
     def make(self, session: Session, switch: str, name: str, wanted: Interface) -> None:
         maps, told = session.maps(switch), alias(switch, name)
-        record = self.record(switch, name, wanted)
+        record = self.record(session, switch, name, wanted)
         if record["own_netns"]:
             _own_netns(session, switch, name, record)
         with there(session, record["netns"]) as links:
@@ -67,11 +69,21 @@ class Pair:
             raise VnetxError(f"making interface {name}", "the veth pair vanished")
         maps.set_interface(name, ifindex=link.ifindex, **record)
         session.links.keep_silent(outer)
+        self.prepare_outer(session.links, link, record, wanted)
         session.links.raise_up(link.ifindex, told)
         with there(session, record["netns"]) as links:
             inner = _inner(links, name, record["mac"], told)
             if inner:
+                self.prepare_inner(links, inner, wanted)
                 links.raise_up(inner.ifindex, told)
+
+    def prepare_outer(
+        self, links: Links, outer: Link, record: Mapping[str, Any], wanted: Interface
+    ) -> None:
+        """What the end that is a port gets before it is up."""
+
+    def prepare_inner(self, links: Links, inner: Link, wanted: Interface) -> None:
+        """What the other end gets before it is up, in its namespace."""
 
     def seen(self, session: Session, name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
         with there(session, record["netns"]) as links:

@@ -225,7 +225,8 @@ def local_mac(maps: SwitchMaps, port: Mapping[str, Any]) -> bytes | None:
     if port["flags"] & _abi.PORT_FLAGS["host_port"]:
         mac: bytes = maps.meta()["mac"]
         return mac
-    if Endpoint.of(port) is None and not port["flags"] & _abi.PORT_FLAGS["tun"]:
+    endpoint, tun = Endpoint.of(port), port["flags"] & _abi.PORT_FLAGS["tun"]
+    if endpoint.layer if endpoint else not tun:
         return None
     records = maps.interfaces().values()
     return next((each["mac"] for each in records if each["ifindex"] == port["ifindex"]), None)

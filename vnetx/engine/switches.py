@@ -28,7 +28,7 @@ from vnetx.model import (
     SwitchSettings,
     check_switch_name,
 )
-from vnetx.plan import vlan_sets
+from vnetx.plan import Endpoint, tc_program, vlan_sets
 from vnetx.state import settings_of, stable_mac
 
 _UNDERLAY_PROGRAMS = {"underlay": "underlay", "underlay_xdp": "xdp_underlay"}
@@ -210,7 +210,7 @@ def _program_of(maps: SwitchMaps, ifindex: int, hook: str) -> str:
     if port is not None and port["wire"]:
         return WIRE_PROGRAMS[hook]
     if hook != "xdp":
-        return f"tc_{hook}"
+        return tc_program(Endpoint.of(port) if port else None, hook)
     generic = port is not None and port["hook"] == _abi.HOOKS["xdp-generic"]
     return XDP_PROGRAMS["generic" if generic else "native"]
 
@@ -232,9 +232,11 @@ def _reload(session: Session, name: str) -> None:
         for ifindex in maps.undo():
             for hook in session.links.tc_filters(ifindex):
                 port = maps.port(maps.index_of(ifindex))
-                wired = port is not None and port["wire"]
-                attach = session.executor.attach_wire if wired else session.executor.attach_tc
-                attach(name, ifindex, hook, True)
+                if port is not None and port["wire"]:
+                    session.executor.attach_wire(name, ifindex, hook, True)
+                    continue
+                program = _program_of(maps, ifindex, hook)
+                session.executor.attach_tc(name, ifindex, hook, True, program)
         for ifindex in maps.vxlan_devices():
             with maps.program("vxlan") as fd:
                 session.links.add_tc_filter(ifindex, "ingress", fd, "vnetx_vxlan")

@@ -20,7 +20,9 @@ from vnetx.tun import change
 class Tap:
     """See :class:`vnetx.engine.kind.Kind`."""
 
-    def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+    def record(
+        self, _session: Session, switch: str, name: str, wanted: Interface
+    ) -> dict[str, Any]:
         return {"kind": wanted.kind, "mac": mac_of(switch, name, wanted), "netns": ""}
 
     def settings(self, _record: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class Tap:
             raise in_use(name)
 
     def make(self, session: Session, switch: str, name: str, wanted: Interface) -> None:
-        maps, record = session.maps(switch), self.record(switch, name, wanted)
+        maps, record = session.maps(switch), self.record(session, switch, name, wanted)
         if session.links.get(name) is not None:
             raise VnetxError(
                 f"making interface {name}", "there is an interface of that name", "another name"

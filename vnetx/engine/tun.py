@@ -26,9 +26,9 @@ class Tun(Pair):
 
     _file = Tap()
 
-    def record(self, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
+    def record(self, session: Session, switch: str, name: str, wanted: Interface) -> dict[str, Any]:
         where = {"netns": f"vnetx-{netns.own()}-{name}", "own_netns": True}
-        return super().record(switch, name, wanted) | where
+        return super().record(session, switch, name, wanted) | where
 
     def settings(self, _record: Mapping[str, Any]) -> dict[str, Any]:
         return {}

@@ -29,9 +29,11 @@ from vnetx.links import vxlan
 _IFF_UP = 0x1
 _SIOCGIFFLAGS = 0x8913
 _IFF_LOOPBACK = 0x8
+_IFF_NOARP = 0x80
 _IFF_PROMISC = 0x100
 _TUN_TYPE_TAP = 2  # IFF_TAP
 _PROTO_STATIC = 4  # RTPROT_STATIC
+_SCOPE_LINK, _SCOPE_HOST = 253, 254  # RT_SCOPE_LINK, RT_SCOPE_HOST
 _TC_PRIORITY = 0x766E  # of our filters ("vn"), on hosts without tcx
 
 #: XDP modes by pyroute2's words for IFLA_XDP_ATTACHED.
@@ -254,13 +256,37 @@ class Links:
         self._ipr.link("set", ifname=name, state="up")
 
     @staticmethod
-    def let_forward(name: str) -> bool:
+    def let_forward(name: str, *, ipv6: bool = False) -> bool:
         """Has the kernel answer programs of a device that ask where IPv4 packets lead
-        (bpf_ipv4_fib_lookup: only of devices that forward); returns whether it will."""
+        (bpf_ipv4_fib_lookup: only of devices that forward), and IPv6 ones if so said; returns
+        whether it will, of IPv4."""
         with contextlib.suppress(OSError):
             Path(f"/proc/sys/net/ipv4/conf/{name}/forwarding").write_text("1\n")
+            if ipv6:
+                with contextlib.suppress(OSError):
+                    Path(f"/proc/sys/net/ipv6/conf/{name}/forwarding").write_text("1\n")
             return True
         return False
+
+    @staticmethod
+    def forwards(name: str, version: int) -> bool:
+        """Whether IPv4 or IPv6 packets that a device receives are forwarded."""
+        with contextlib.suppress(OSError):
+            path = Path(f"/proc/sys/net/ipv{version}/conf/{name}/forwarding")
+            return path.read_text().strip() != "0"
+        return False
+
+    @staticmethod
+    def set_stable_secret(name: str, secret: str) -> None:
+        """Has a device's own IPv6 addresses made from this, and not from its MAC address, which
+        others have, too (RFC 7217)."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/stable_secret").write_text(f"{secret}\n")
+
+    @_as_os_error()
+    def set_noarp(self, ifindex: int) -> None:
+        """Has a device take the other end's address for its own, and ask nobody."""
+        self._ipr.link("set", index=ifindex, flags=_IFF_NOARP, mask=_IFF_NOARP)
 
     @staticmethod
     def default_ttl() -> int:
@@ -281,6 +307,17 @@ class Links:
             for m in messages
             if m["index"] == ifindex and m["scope"] != 253
         }
+
+    def own_addresses(self) -> dict[str, set[str]]:
+        """The addresses of this namespace's host by device, but the loopback's and link-local
+        ones."""
+        found: dict[str, set[str]] = {}
+        for message in self._ipr.get_addr():
+            address = str(message.get("IFA_LOCAL") or message.get("IFA_ADDRESS"))
+            if message["scope"] not in (_SCOPE_LINK, _SCOPE_HOST):
+                name = self.name_of(message["index"])
+                found.setdefault(name or "", set()).add(address)
+        return found
 
     @_as_os_error()
     def set_addresses(self, ifindex: int, wanted: Collection[str]) -> None:
@@ -334,6 +371,32 @@ class Links:
                         f"{self.name_of(ifindex)} has no address in the router's network",
                         "give --ip as well",
                     ) from error
+
+    def _direct(self, ifindex: int) -> set[str]:
+        """The networks that a device leads to without a router, by our own routes."""
+        found = set()
+        for family, everything in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            for route in self._ipr.get_routes(family=family, oif=ifindex, proto=_PROTO_STATIC):
+                mine = route["proto"] == _PROTO_STATIC and route.get("RTA_OIF") == ifindex
+                if mine and not route.get("RTA_GATEWAY"):
+                    found.add(f"{route.get('RTA_DST') or everything}/{route['dst_len']}")
+        return found
+
+    @_as_os_error()
+    def _set_direct(self, ifindex: int, wanted: Collection[str]) -> None:
+        now = self._direct(ifindex)
+        for verb, networks in (("del", now - set(wanted)), ("add", set(wanted) - now)):
+            for network in sorted(networks):
+                scope = {} if ":" in network else {"scope": _SCOPE_LINK}
+                self._ipr.route(verb, dst=network, oif=ifindex, proto=_PROTO_STATIC, **scope)
+
+    def set_hosts(self, ifindex: int, addresses: Collection[str]) -> None:
+        """Has packets to these addresses leave by a device, whoever may be their neighbour."""
+        self._set_direct(ifindex, [f"{each}/{128 if ':' in each else 32}" for each in addresses])
+
+    def set_defaults(self, ifindex: int, networks: Collection[str]) -> None:
+        """The same of whole networks, ``0.0.0.0/0`` and ``::/0``."""
+        self._set_direct(ifindex, networks)
 
     @_as_os_error()
     def set_mac(self, ifindex: int, mac: bytes) -> None:

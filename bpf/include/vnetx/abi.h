@@ -43,6 +43,9 @@
 /* vnetx_vni.tos: as the inner packet has it. */
 #define VNETX_TOS_INHERIT 1
 
+/* Addresses that each endpoint teaches, where its port has no limit of its own. */
+#define VNETX_ADDRESSES_LEARNED 64
+
 /* Ports that one run of the flood program serves before it calls itself. */
 #ifndef VNETX_FLOOD_CHUNK
 #define VNETX_FLOOD_CHUNK 256
@@ -116,6 +119,8 @@ enum vnetx_map_id {
 	VNETX_MAP_SOURCES,
 	VNETX_MAP_TUNS,
 	VNETX_MAP_WIRES,
+	VNETX_MAP_ADDRESSES,
+	VNETX_MAP_DHCP,
 };
 
 /* Slots of the program array. */
@@ -133,6 +138,7 @@ enum vnetx_tail {
 	VNETX_TAIL_SOURCES,
 	VNETX_TAIL_TC_INGRESS,
 	VNETX_TAIL_TC_EGRESS,
+	VNETX_TAIL_IPVLAN_TO,
 	VNETX_TAIL_MAX,
 };
 
@@ -155,6 +161,8 @@ enum vnetx_switch_flags {
 	VNETX_SWITCH_SHARED_LEARNING = 1 << 4,
 	/* The map of sources has some. */
 	VNETX_SWITCH_SOURCES = 1 << 5,
+	/* There are endpoints that have their NIC's address (VNETX_PORT_IPVLAN). */
+	VNETX_SWITCH_IPVLAN = 1 << 6,
 };
 
 /* What the data plane reads of a switch; written by user space only. */
@@ -222,6 +230,11 @@ enum vnetx_port_flags {
 	VNETX_PORT_NO_HOST = 1 << 23,
 	/* Of a tun: its egress program in TC has to see what leaves. */
 	VNETX_PORT_TUN = 1 << 24,
+	/* It has the NIC's MAC address, and IP addresses of its own (ipvlan_core.c). */
+	VNETX_PORT_IPVLAN = 1 << 25,
+	/* ... and what it sends is routed by the host's table, or by the host's whole stack. */
+	VNETX_PORT_L3 = 1 << 26,
+	VNETX_PORT_L3S = 1 << 27,
 };
 
 /* The kinds of frame that are flooded, in the order of storm_pps. */
@@ -329,6 +342,8 @@ enum vnetx_flow_how {
 	VNETX_FLOW_FOREIGN = 1 << 8,
 	/* It goes to a VTEP. */
 	VNETX_FLOW_VTEP = 1 << 9,
+	/* Whose it is, among the host and endpoints, its IP address says. */
+	VNETX_FLOW_ADDRESS = 1 << 10,
 };
 
 /* In vnetx_flow.tag: there is a tag. */
@@ -462,6 +477,7 @@ _Static_assert(sizeof(struct vnetx_vlan_rule_key) == 24, "vnetx_vlan_rule_key");
 	X(SAME_PORT, "same_port", "the destination is behind the port it came from")               \
 	X(ISOLATED, "isolated", "both ports are isolated")                                         \
 	X(ENDPOINT, "endpoint", "the mode of an endpoint keeps it from there")                     \
+	X(ADDRESS_TAKEN, "address_taken", "its IP source address is another's")                    \
 	X(NO_EGRESS, "no_egress", "no other port takes this flooded frame")                        \
 	X(STORM_BROADCAST, "storm_broadcast", "over the port's broadcast limit")                   \
 	X(STORM_MULTICAST, "storm_multicast", "over the port's multicast limit")                   \
@@ -727,7 +743,7 @@ _Static_assert(sizeof(struct vnetx_vtep) == 24, "vnetx_vtep");
 /* Neighbours that a switch learns of, the oldest of which make room. */
 #define VNETX_NEIGHBOURS_LEARNED 16384
 
-/* A host's address in the VLAN of a VNI. */
+/* A host's IP address in a VLAN. */
 struct vnetx_neighbour_key {
 	__u32 vid;
 	/* In network byte order; IPv4 is ::ffff:a.b.c.d. */
@@ -746,6 +762,29 @@ struct vnetx_neighbour {
 	__u16 flags;
 };
 _Static_assert(sizeof(struct vnetx_neighbour) == 16, "vnetx_neighbour");
+
+/* Whose an IP address is, among the endpoints that have one MAC address (VNETX_PORT_IPVLAN). */
+struct vnetx_address {
+	/* When it was last a source address, CLOCK_MONOTONIC. */
+	__u64 seen_ns;
+	/* Index of the endpoint's port. */
+	__u16 port;
+	/* It was given, and does not age; else learned. */
+	__u16 fixed;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct vnetx_address) == 16, "vnetx_address");
+
+/* DHCP requests that a switch remembers, the oldest of which make room. */
+#define VNETX_DHCP_MAX 4096
+
+/* A transaction of DHCP in a VLAN; the value is the index of the port of who asked. */
+struct vnetx_dhcp_key {
+	__u32 vid;
+	/* As it stands in the packet. */
+	__u32 xid;
+};
+_Static_assert(sizeof(struct vnetx_dhcp_key) == 8, "vnetx_dhcp_key");
 
 enum vnetx_outer_flags {
 	/* XDP may send by the device (VNETX_UNDERLAY of VNETX_HOOK_XDP). */
@@ -894,6 +933,9 @@ _Static_assert(sizeof(struct vnetx_wire) == 64, "vnetx_wire");
 	X(SOURCES, "sources", HASH, struct vnetx_source_key, struct vnetx_source,                  \
 	  VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)                                                  \
 	X(TUNS, "tuns", HASH, __u32, struct vnetx_tun, VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)     \
+	X(ADDRESSES, "addresses", HASH, struct vnetx_neighbour_key, struct vnetx_address,          \
+	  VNETX_ENTRIES_FDB, BPF_F_NO_PREALLOC)                                                    \
+	X(DHCP, "dhcp", LRU_HASH, struct vnetx_dhcp_key, __u32, VNETX_DHCP_MAX, 0)                 \
 	X(NEIGHBOURS_LEARNED, "neigh_learned", LRU_HASH, struct vnetx_neighbour_key,               \
 	  struct vnetx_neighbour, VNETX_NEIGHBOURS_LEARNED, 0)                                     \
 	X(WIRES, "wires", HASH, __u32, struct vnetx_wire, VNETX_ENTRIES_PORTS, BPF_F_NO_PREALLOC)
@@ -926,6 +968,8 @@ _Static_assert(sizeof(struct vnetx_wire) == 64, "vnetx_wire");
 	X(vnetx_tun_in, "tun_in", "tun.c", SCHED_CLS, 0, 0)                                        \
 	X(vnetx_tun_neigh, "tun_neigh", "tun.c", SCHED_CLS, 0, 0)                                  \
 	X(vnetx_tun_out, "tun_out", "tun.c", SCHED_CLS, 0, 0)                                      \
+	X(vnetx_ipvlan, "ipvlan", "ipvlan_tc.c", SCHED_CLS, 0, 0)                                  \
+	X(vnetx_ipvlan_to, "ipvlan_to", "ipvlan_tc.c", SCHED_CLS, 0, 0)                            \
 	X(vnetx_xdp_vxlan_out, "xdp_vxlan_out", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)  \
 	X(vnetx_xdp_underlay, "xdp_underlay", "vxlan_xdp.c", XDP, BPF_XDP, BPF_F_XDP_HAS_FRAGS)    \
 	X(vnetx_wire, "wire", "wire_tc.c", SCHED_CLS, 0, 0)                                        \
