@@ -196,8 +196,8 @@ static __always_inline __u32 address_move(struct vnetx_address *known, __u32 ind
 }
 
 /*
- * Whose address is that of a frame that port @index sent, an endpoint or the host's side?  Returns VNETX_ADDRESS_TAKEN where
- * it is another's, else VNETX_OK or what is to be noted.
+ * Whose address is that of a frame that port @index sent, an endpoint or the host's side?
+ * Returns VNETX_ADDRESS_TAKEN where it is another's, else VNETX_OK or what is to be noted.
  */
 static __always_inline __u32 address_learn(ctx_t *ctx, const struct vnetx_switch *sw,
 					   const struct vnetx_port *in, __u32 index, __u32 vid)

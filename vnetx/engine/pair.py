@@ -10,7 +10,7 @@ from typing import Any
 from vnetx import netns
 from vnetx.device import Link
 from vnetx.engine.kind import alias, mac_of, there
-from vnetx.engine.ports import attach_port
+from vnetx.engine.plain_port import PlainPort
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError
 from vnetx.links import Links, make_netns, remove_netns
@@ -23,7 +23,7 @@ def outer_name(session: Session, name: str) -> str:
     return outer if session.links.get(outer) is None else f"vx{os.getpid()}"
 
 
-class Pair:
+class Pair(PlainPort):
     """See :class:`vnetx.engine.kind.Kind`."""
 
     def record(
@@ -106,28 +106,6 @@ class Pair:
                 links.set_mtu(inner.ifindex, wanted.mtu)
                 links.set_addresses(inner.ifindex, wanted.addresses)
                 links.set_routes(inner.ifindex, wanted.routes)
-        return True
-
-    def port(
-        self, _session: Session, _switch: str, _name: str, _wanted: Interface
-    ) -> dict[str, Any]:
-        return {}
-
-    def attach(
-        self,
-        session: Session,
-        switch: str,
-        port: Link,
-        wanted: Interface,
-        place: Mapping[str, Any],
-    ) -> None:
-        used = set(session.maps(switch).slots())
-        attach_port(session, switch, port, wanted.port, used=used, **place)
-
-    def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def is_whole(self, _session: Session, _record: Mapping[str, Any]) -> bool:
         return True
 
     def told(self, wanted: Interface) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vnetx.device import Link, Tun
 from vnetx.engine.kind import alias, mac_of
-from vnetx.engine.ports import attach_port
+from vnetx.engine.plain_port import PlainPort
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError, words
 from vnetx.holders import holders
@@ -17,7 +17,7 @@ from vnetx.model import Interface
 from vnetx.tun import change
 
 
-class Tap:
+class Tap(PlainPort):
     """See :class:`vnetx.engine.kind.Kind`."""
 
     def record(
@@ -65,28 +65,6 @@ class Tap:
         if link.mtu == wanted.mtu:
             return changed
         session.links.set_mtu(link.ifindex, wanted.mtu)
-        return True
-
-    def port(
-        self, _session: Session, _switch: str, _name: str, _wanted: Interface
-    ) -> dict[str, Any]:
-        return {}
-
-    def attach(
-        self,
-        session: Session,
-        switch: str,
-        port: Link,
-        wanted: Interface,
-        place: Mapping[str, Any],
-    ) -> None:
-        used = set(session.maps(switch).slots())
-        attach_port(session, switch, port, wanted.port, used=used, **place)
-
-    def known(self, _session: Session, _switch: str, _record: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def is_whole(self, _session: Session, _record: Mapping[str, Any]) -> bool:
         return True
 
     def told(self, wanted: Interface) -> str:
