@@ -265,6 +265,8 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
         "vnetx-tc": (Target("≤", 0.90, "bridge"), Target("≤", 1.08, "direct")),
         "vnetx-vlan": (Target("≤", _SLOWER, "vnetx-tc"),),
         "vnetx-macvlan": (Target("≤", 1.03, "macvlan"),),
+        "vnetx-ipvlan-l2": (Target("≤", 1.03, "ipvlan-l2"),),
+        "vnetx-ipvlan-l3": (Target("≤", 1.03, "ipvlan-l3"),),
     },
     "endpoint-rr-tcp": {"vnetx-macvlan-wire": (Target("≤", 1.0, "macvlan-wire"),)},
     "endpoint-stream-tcp": {"vnetx-macvlan-wire": (Target("≥", 1.0, "macvlan-wire"),)},

@@ -15,6 +15,8 @@ from vnetx_perf.topology import Subject, host_mac
 NIC = "lower"
 #: Of the NIC.
 _MAC = bytes([0x02, 0x00, 0x5E, 0xFF, 0, 0])
+#: Of the host there, where it needs one.
+_HOST = "192.0.2.1/24"
 
 
 class OnNic(Subject):
@@ -101,16 +103,20 @@ class MacvlanWire(FromWire, Macvlan):
     title = "a wire and macvlan, bridge mode"
 
 
-class _Ipvlan(Kernel):
-    """ipvlan devices in bridge mode: all have their parent's MAC address."""
-
-    devices = ("veth", "ipvlan")
+class OneMac(OnNic):
+    """Endpoints that have their NIC's MAC address."""
 
     def mac(self, index: int) -> bytes:
         return super().mac(index) if index < self.first else _MAC
 
     def link_options(self, index: int) -> str:
         return super().link_options(index) if index < self.first else ""
+
+
+class _Ipvlan(OneMac, Kernel):
+    """ipvlan devices in bridge mode."""
+
+    devices = ("veth", "ipvlan")
 
 
 class IpvlanL2(_Ipvlan):
@@ -146,12 +152,16 @@ class Vnetx(OnNic):
         attached.attach(switch, self.hook, ([NIC], {}))
         for index, host in enumerate(self.hosts[self.first :], self.first):
             name, own = f"e{index}", {**self.settings, "parent": NIC, "mtu": self.mtu}
-            own |= {"mac": host_mac(index), "netns": host.name}
+            own |= {"mac": self.own_mac(index), "netns": host.name}
             attached.add_link(switch, name, own, {"hook": self.hook})
             host.ip(f"link set dev {name} down", f"link set dev {name} name eth0")
         for number in range(self.others):
             own = {**self.settings, "parent": NIC, "mtu": self.mtu}
             attached.add_link(switch, f"other{number}", own, {"hook": self.hook})
+
+    def own_mac(self, index: int) -> bytes | None:
+        """The address that an endpoint is given."""
+        return host_mac(index)
 
     def detach(self) -> None:
         if self.switch is not None:
@@ -179,6 +189,29 @@ class VnetxMacvlanWireXdp(VnetxMacvlanWire):
     hook = "xdp"
 
 
+class VnetxIpvlanL2(OneMac, Vnetx):
+    kind = "vnetx-ipvlan-l2"
+    title = "vnetx, endpoints with the NIC's MAC address, L2 mode"
+    usual = False
+    settings: ClassVar[dict[str, Any]] = {"kind": "ipvlan", "mode": "l2"}
+
+    def make_endpoints(self, switch: Namespace) -> None:
+        switch.ip(f"address add {_HOST} dev {NIC}")
+        super().make_endpoints(switch)
+
+    def own_mac(self, index: int) -> bytes | None:  # noqa: ARG002
+        return None
+
+
+class VnetxIpvlanL3(VnetxIpvlanL2):
+    kind = "vnetx-ipvlan-l3"
+    title = "vnetx, endpoints with the NIC's MAC address, L3 mode"
+    settings: ClassVar[dict[str, Any]] = {"kind": "ipvlan", "mode": "l3"}
+
+    def neighbours(self, index: int) -> list[int]:  # noqa: ARG002
+        return []
+
+
 class MacvlanWireLarge(MacvlanWire):
     """The same with a thousand endpoints on the NIC."""
 
@@ -199,6 +232,8 @@ class VnetxMacvlanWireLarge(VnetxMacvlanWire):
 
 #: The kernel's that are compared with switches.
 ON_NIC: tuple[type[Subject], ...] = (Macvlan, IpvlanL2, IpvlanL3)
+OURS: tuple[type[Subject], ...] = (VnetxMacvlan, VnetxIpvlanL2, VnetxIpvlanL3)
+#: Those between a wire and an endpoint.
 KINDS: tuple[type[Subject], ...] = (
     *(MacvlanWire, VnetxMacvlanWire, VnetxMacvlanWireXdp),
     *(MacvlanWireLarge, VnetxMacvlanWireLarge),

@@ -279,7 +279,7 @@ SUBJECTS: dict[str, type[Subject]] = {
         VnetxXdp,
         VnetxAuto,
         VnetxVlan,
-        endpoints.VnetxMacvlan,
+        *endpoints.OURS,
         VnetxWire,
         VnetxWireXdp,
         *trunks.KINDS,
