@@ -210,6 +210,8 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
     if among == "private" and step.place == WIRE and step.source in NAMES and sibling:
         return Counter()  # never, by whatever way
     if mode == "l2":
+        if among == "vepa" and step.place in NAMES and step.to == "nic" and not sibling:
+            return Counter({HOST: 1})  # the host is reached at once
         if step.place == WIRE and step.source == WIRE and asks and step.target in (*NAMES, HOST):
             return Counter({step.target: 1})  # who has the address is asked alone
         if step.place == WIRE and step.source in NAMES and group:
