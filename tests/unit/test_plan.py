@@ -216,7 +216,7 @@ class Device:
         if hook == "xdp":
             self.attach_xdp(ifindex, "native")
         else:
-            self.attach_tc(ifindex, hook, clsact)
+            self.attach_tc(ifindex, hook, clsact, f"tc_{hook}")
 
     def set_up(self, _ifindex: int) -> None:
         self._covered("wire_down")

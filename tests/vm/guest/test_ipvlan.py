@@ -207,7 +207,11 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
     others = dict.fromkeys({*NAMES} - {step.place}, 1)
     if step.place == HOST and step.to == "nic" and not sibling:
         return Counter()  # what the host sends to itself is not the wire's
+    if among == "private" and step.place == WIRE and step.source in NAMES and sibling:
+        return Counter()  # never, by whatever way
     if mode == "l2":
+        if among == "vepa" and step.place in NAMES and step.to == "nic" and not sibling:
+            return Counter({HOST: 1})  # the host is reached at once
         if step.place == WIRE and step.source == WIRE and asks and step.target in (*NAMES, HOST):
             return Counter({step.target: 1})  # who has the address is asked alone
         if step.place == WIRE and step.source in NAMES and group:
