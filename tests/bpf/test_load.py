@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -15,6 +16,7 @@ import pytest
 
 from lib.dataplane import TC_PASS, Dataplane
 from lib.namespaces import Namespace
+from lib.topology import wait_until
 from vnetx import _abi, _bpf
 from vnetx.datapath import build, load, pins
 from vnetx.datapath.maps import CORE_PROGRAMS, SwitchMaps, entries_of
@@ -293,6 +295,24 @@ def test_only_what_is_wanted_is_compiled(sources: Path) -> None:
         (sources / other).write_text("nonsense")
     assert build.build().code(CORE_PROGRAMS).keys() == {*CORE_PROGRAMS}
     assert build.uncompiled() == list(others)
+
+
+def children(process: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        tasks = Path(f"/proc/{process}/task").glob("*/children")
+        return [int(child) for path in tasks for child in path.read_text().split()]
+    return []
+
+
+def test_a_compilation_ends_with_who_wants_it(tmp_path: Path) -> None:
+    """A compiler that outlived a killed command would keep its lock from all others."""
+    script = "from vnetx.datapath import build; build.build().code(['xdp'])"
+    environment = {**os.environ, "VNETX_CACHE_DIR": str(tmp_path)}
+    command = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    (compiler,) = wait_until(lambda: children(command.pid), "it compiles")
+    command.kill()
+    command.wait()
+    wait_until(lambda: not Path(f"/proc/{compiler}").exists(), "the compiler has ended")
 
 
 def test_the_cache(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
@@ -32,6 +34,7 @@ from vnetx.errors import VnetxError
 CACHE = Path("/var/cache/vnetx")
 _SOURCE_OF = {row["name"]: row["source"] for row in _abi.PROGRAMS}
 _DOING = "compiling the data plane"
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,13 @@ def _programs_of(source: Path, flags: list[str]) -> dict[str, bytes]:
     return programs
 
 
+def _end_with(parent: int) -> None:
+    """Has this process end when its parent does, even if that is killed: it holds the lock, too."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _compile(directory: Path, sources: list[str]) -> dict[str, dict[str, bytes]]:
     """Each source in a process of its own, where LLVM knows nothing of the other."""
     from concurrent.futures import ProcessPoolExecutor
@@ -176,7 +186,9 @@ def _compile(directory: Path, sources: list[str]) -> dict[str, dict[str, bytes]]
         headers.provided(Path(scratch)),
     ):
         _import_bcc()
-        with ProcessPoolExecutor(len(paths), get_context("fork")) as pool:
+        with ProcessPoolExecutor(
+            len(paths), get_context("fork"), initializer=_end_with, initargs=(os.getpid(),)
+        ) as pool:
             found = dict(zip(sources, pool.map(_programs_of, paths, repeat(flags)), strict=True))
     for source, programs in found.items():
         if missing := _programs_in(source) - programs.keys():
