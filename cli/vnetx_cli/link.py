@@ -272,7 +272,7 @@ def unwire(context: Context, /, ifaces: tuple[str, ...]) -> None:
 @common_options
 @pass_context
 def show(context: Context, /) -> None:
-    """Show the interfaces and the wires by switch."""
+    """Show the interfaces by switch and NIC, and the wires."""
     from vnetx import state
 
     switches = state.switches()
@@ -294,8 +294,11 @@ def show(context: Context, /) -> None:
     console = table.console()
     for view in switches:
         tree = Tree(view.name)
+        nics: dict[str, Tree] = {}
         for name, each in found.get(view.name, {}).items():
-            tree.add(_told(name, each))
+            if each.parent and each.parent not in nics:
+                nics[each.parent] = tree.add(each.parent)
+            (nics[each.parent] if each.parent else tree).add(_told(name, each))
         for wire in view.wires:
             tree.add(_wire_told(wire))
         if tree.children:
@@ -320,6 +323,6 @@ def _told(name: str, own: model.Interface) -> str:
     words += route_words(own.routes)
     if own.kind in model.ENDPOINT_KINDS:
         among = "" if own.among == model.AMONG[0] else f" {own.among}"
-        words.append(f"{own.kind} {own.mode}{among} on {own.parent or 'nothing'}")
+        words.append(f"{own.kind} {own.mode}{among}" + ("" if own.parent else " on no NIC"))
     words += [f"VLAN {own.vid}"] if own.vid not in (None, model.DEFAULT_VID) else []
     return "  ".join(words)

@@ -102,7 +102,9 @@ def test_show_and_documents(lab: Lab, nodes: list[str], tmp_path: Path) -> None:
     (shown,) = lab.show("link", "show")
     assert (shown["kind"], shown["parent"], shown["mode"]) == ("macvlan", "p1", "source")
     assert (shown["sources"], shown["host_access"]) == (["02:00:5e:00:00:09"], True)
-    assert "macvlan source on p1" in lab.vnetx("link", "show").out
+    assert lab.vnetx("link", "show").out == (
+        f"vnetx0\n└── p1\n    └── m1 in {nodes[0]}  192.0.2.51/24  macvlan source\n"
+    )
     file = tmp_path / "vnetx.yaml"
     file.write_text(lab.vnetx("export").out)
     assert lab.vnetx("-v", "apply", str(file)).out == ""
@@ -159,7 +161,7 @@ def test_a_nic_that_is_renamed_and_one_that_is_gone(lab: Lab, nodes: list[str]) 
     )
     lab.vnetx("attach", "other")  # a port in the place of the old one is no parent of anybody
     assert {each["parent"] for each in lab.show("link", "show")} == {None}
-    assert "macvlan vepa on nothing" in lab.vnetx("link", "show").out
+    assert "macvlan vepa on no NIC" in lab.vnetx("link", "show").out
     before = lab.show("port", "show", "other")[0]["stats"]["tx_frames"]
     pings(nodes[1], "192.0.2.1", 1)
     assert lab.show("port", "show", "other")[0]["stats"]["tx_frames"] == before
