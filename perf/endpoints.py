@@ -139,8 +139,9 @@ class IpvlanL3(_Ipvlan):
 
 
 class Vnetx(OnNic):
-    """vnetx's endpoints, made as a user does it."""
+    """vnetx's endpoints, made as a user does it. They are veths."""
 
+    takes_live_frames = True
     hook: ClassVar[str] = "tc"
     settings: ClassVar[dict[str, Any]] = {"kind": "macvlan"}
 
@@ -150,6 +151,7 @@ class Vnetx(OnNic):
 
     def make_endpoints(self, switch: Namespace) -> None:
         attached.attach(switch, self.hook, ([NIC], {}))
+        self.ports = self.ports or [f"vx-e{index}" for index in range(self.first, self.count)]
         for index, host in enumerate(self.hosts[self.first :], self.first):
             name, own = f"e{index}", {**self.settings, "parent": NIC, "mtu": self.mtu}
             own |= {"mac": self.own_mac(index), "netns": host.name}

@@ -882,7 +882,10 @@ class Interface:
             if name in own or getattr(self, name) == getattr(Interface, name):
                 continue
             have = [kind for kind, names in _SETTINGS_OF.items() if name in names]
-            other = f"only a {' or a '.join(have)} has one", f"--kind {have[0]}"
+            kinds = " or ".join(
+                f"an {each}" if each[0] in "aeiou" else f"a {each}" for each in have
+            )
+            other = f"only {kinds} has one", f"--kind {have[0]}"
             why, remedy = (_NOT_OF_A_FILE if self.kind in FILE_KINDS else {}).get(name, other)
             raise InvalidValue(f"{_WORDS.get(name, name)} of a {self.kind}", why, remedy)
         self._check_endpoint()

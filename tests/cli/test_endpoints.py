@@ -183,8 +183,8 @@ ERRORS: dict[tuple[str, ...], str] = {
     ("add", "x", "--kind", "macvlan", "--parent", "p1", "--source", "02:00:5e:00:00:01"): (
         "are of source mode only"
     ),
-    ("add", "x", "--parent", "p1"): "parent of a veth: only a macvlan has one",
-    ("add", "x", "--mode", "vepa"): "mode of a veth: only a macvlan has one",
+    ("add", "x", "--parent", "p1"): "parent of a veth: only a macvlan or an ipvlan has one",
+    ("add", "x", "--mode", "vepa"): "mode of a veth: only a macvlan or an ipvlan has one",
 }
 
 

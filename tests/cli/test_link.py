@@ -263,7 +263,7 @@ def test_an_endpoint_with_the_nic_s_address(pair: Lab, own: str) -> None:
         "mac": None,
     }
     assert pair.vnetx("link", "show").out == (
-        f"vnetx0\n└── i1 in {own}  198.51.100.9/24  ipvlan l3 private on p2\n"
+        f"vnetx0\n└── p2\n    └── i1 in {own}  198.51.100.9/24  ipvlan l3 private\n"
     )
     assert "default dev i1 proto static scope link" in inside(own, "ip", "route")
     assert "NOARP" in device(own, "i1")["flags"]  # type: ignore[operator]

@@ -18,7 +18,7 @@ from vnetx.model import ENDPOINT_MODES
 pytestmark = pytest.mark.root
 
 #: Endpoints that are made and deleted; VNETX_ENDPOINTS=1000 takes as many minutes as this seconds.
-TIMES = int(os.environ.get("VNETX_ENDPOINTS", "40"))
+TIMES = int(os.environ.get("VNETX_ENDPOINTS", "16"))
 
 
 def traces() -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from vnetx._probe import Histogram
-from vnetx_perf import rounds, subjects
+from vnetx_perf import endpoints, rounds
 from vnetx_perf.figures import Figure, Row, Sample, Target
 from vnetx_perf.stats import Estimate
 
@@ -127,7 +127,7 @@ def test_subjects_that_cannot_be_built_do_not_stop_the_others(monkeypatch):
     def fail(_self):
         raise RuntimeError("as planned")
 
-    monkeypatch.setattr(subjects.Macvlan, "build", fail)
+    monkeypatch.setattr(endpoints.Macvlan, "build", fail)
     with rounds.built(("direct", "macvlan")) as (made, failed):
         assert list(made) == ["direct"]
         assert failed == {"macvlan": "as planned"}

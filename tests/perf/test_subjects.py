@@ -15,7 +15,8 @@ from vnetx_perf import namespaces, openvswitch, requirements, subjects
 
 pytestmark = pytest.mark.root
 
-KINDS = sorted(subjects.SUBJECTS)
+#: Without those of a thousand devices that are made one by one.
+KINDS = sorted(kind for kind in subjects.SUBJECTS if not kind.endswith("wire-large"))
 OVS = ["ovs", "ovs-user"]
 
 
@@ -96,8 +97,9 @@ def test_a_subject_carries_tcp_and_udp_and_leaves_nothing_behind(kind):
         device = state["devices"][host]
         assert device["mtu"] == 1500
         assert set(device["offloads"].values()) <= {"on", "off", None}
-        # Of what is used here, only veth has ndo_xdp_xmit.
-        assert subject.takes_live_frames == (device["kind"] == "veth")
+        # Of what is used here, only veth has ndo_xdp_xmit; h0 is who sends.
+        if host == "h0/eth0":
+            assert subject.takes_live_frames == (device["kind"] == "veth")
     assert not made_by(os.getpid())
     assert not daemons_of(os.getpid())
     assert links_here() == before
@@ -112,7 +114,7 @@ def test_more_hosts_than_two_reach_each_other(kind):
 
 def test_kinds_have_titles_of_their_own():
     titles = {subject.title for subject in subjects.SUBJECTS.values()}
-    assert len(titles) == len(KINDS)
+    assert len(titles) == len(subjects.SUBJECTS)
 
 
 def test_only_what_is_no_switch_is_a_limit():
