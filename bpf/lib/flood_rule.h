@@ -26,9 +26,13 @@ struct flood_rule {
 	__u32 besides;
 };
 
-/* 1 where a flag is set.  Rules are worked out without branches: the verifier follows each way apart. */
+/*
+ * 1 where a flag is set, else 0.  Rules are worked out without branches: the verifier would
+ * follow each way apart, through the loop over all ports.
+ */
 #define FLOOD_IS(flags, flag) ((flags) / (flag)&1)
 
+/* The same, of a number below 2^63 that is 0. */
 static __always_inline __u32 flood_is_zero(__u64 number)
 {
 	return (number - 1) >> 63;

@@ -269,14 +269,14 @@ def test_in_vlans() -> None:
         assert not ping(two, "192.0.2.11", options=("-W", "0.2"))
 
 
-def document() -> str:
-    return run_vnetx("export").stdout
+def document(nic: Nic) -> str:
+    return run_vnetx("-n", nic.lab.near.path_of_holder, "export").stdout
 
 
 def test_a_document_has_it() -> None:
     specs = [spec(1, "l2", "vepa"), spec(2, "l3"), spec(3, "l3s", "private")]
     with lab(*specs) as nic, nic.lab.near.entered():
-        text = document()
+        text = document(nic)
         wanted = schema.parse(text, "before")
         shown = wanted.switches["vnetx0"].interfaces
         assert {name: (each.mode, each.among) for name, each in shown.items()} == {
@@ -287,7 +287,7 @@ def test_a_document_has_it() -> None:
         assert not engine.apply(wanted).changed
         engine.link_del(["i1", "i2"])
         engine.apply(wanted)
-        assert document() == text
+        assert document(nic) == text
         assert unreached(nic, (nic.nodes["i1"], PEER4), (nic.nodes["i2"], HOST6)) == []
 
 

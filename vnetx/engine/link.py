@@ -77,7 +77,7 @@ def link_add(
         if wanted.mode == model.PASSTHRU:
             wanted = _with_parents_mac(session, wanted)
         elif wanted.kind in model.ENDPOINT_KINDS:
-            _ready_parent(session, switch, wanted)
+            _ready_parent(session, switch, name, wanted)
         has_host_port = wanted.mode != model.PASSTHRU
         ensure_switch(session, switch, SwitchSettings(host_port=has_host_port), implicit=True)
         if port.keys() & model.VLAN_SETTINGS:
@@ -105,10 +105,10 @@ def _with_parents_mac(session: Session, wanted: Interface) -> Interface:
     return replace(wanted, mac=wanted.mac or link.mac) if link else wanted
 
 
-def _ready_parent(session: Session, switch: str, wanted: Interface) -> None:
+def _ready_parent(session: Session, switch: str, name: str, wanted: Interface) -> None:
     """The NIC of an endpoint is a port, and in the endpoint's VLAN."""
     if wanted.parent is None:
-        raise VnetxError("an endpoint", "it is on no NIC", "give --parent NIC")
+        raise VnetxError(f"interface {name}", "an endpoint is on a NIC", "give --parent NIC")
     link = session.link(wanted.parent)
     there = session.maps(switch) if switch in session.names() else None
     now = there.port_settings(there.index_of(link.ifindex)) if there and link else PortSettings()
