@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lib.snapshot import Machine
 from lib.topology import HOOKS, Lab
 
 
@@ -29,3 +30,10 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
 
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(Lab(**options))
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine of its own, in which commands are killed and what they leave is seen."""
+    with Machine(idle=True) as made:
+        yield made

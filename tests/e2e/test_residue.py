@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -23,12 +23,6 @@ from vnetx.model import SwitchSettings
 pytestmark = [pytest.mark.root, pytest.mark.forks]
 
 HOOKS = ("tc", "xdp", "xdp-generic", "auto")
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(idle=True) as made:
-        yield made
 
 
 @pytest.fixture

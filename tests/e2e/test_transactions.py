@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,6 @@ def failing_at(number: int, command: Callable[[], Any]) -> Callable[[], Any]:
 
 
 # -------------------------------------------------------------- scenarios
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(idle=True) as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -441,12 +441,6 @@ def test_what_is_refused_changes_nothing(lab: Lab) -> None:
 
 
 # ---------------------------------------------------------------- what is left
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Machine(idle=True) as made:
-        yield made
 
 
 @pytest.fixture
