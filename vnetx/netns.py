@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vnetx.errors import VnetxError, from_os
+from vnetx.processes import processes
 
 #: Where ip-netns(8) keeps the named ones.
 NAMED = Path("/run/netns")
@@ -138,10 +139,34 @@ def names() -> list[str]:
     return []
 
 
+def paths() -> Iterator[Path]:
+    """Paths by which network namespaces can be reached: of names, then of processes.
+
+    Some lead nowhere: processes end meanwhile, and names may be empty.
+    """
+    yield from NAMED.glob("*")
+    for process in processes():
+        yield process / "ns/net"
+
+
+def hidden_paths() -> Iterator[Path]:
+    """Such paths of the namespaces that only a mount or a descriptor holds; slow to list."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        _, _, _, root, place, *_ = line.split()
+        if root.startswith("net:["):
+            yield Path(place)
+    for process in processes():
+        with contextlib.suppress(OSError):
+            for path in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(path).startswith("net:["):
+                        yield path
+
+
 def live() -> set[int]:
     """Inode numbers of the network namespaces that processes or names hold."""
     found = set()
-    for path in (*NAMED.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+    for path in paths():
         with contextlib.suppress(OSError):
             found.add(path.stat().st_ino)
     return found
@@ -150,7 +175,7 @@ def live() -> set[int]:
 def is_shared() -> bool:
     """Whether anything but this process holds its network namespace: another process, or a name."""
     mine = own()
-    for path in (*NAMED.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+    for path in paths():
         with contextlib.suppress(OSError):
             if path.stat().st_ino == mine and path.parts[2] != str(os.getpid()):
                 return True

@@ -16,7 +16,6 @@ from vnetx.engine.switches import discard, drop_if_empty, pinned_meta, revert
 from vnetx.engine.vnis import collect_vnis
 from vnetx.engine.wires import collect_wires
 from vnetx.errors import VnetxError
-from vnetx.links import namespace_paths
 
 
 def collect_garbage(session: Session) -> None:
@@ -91,7 +90,7 @@ def _namespace_lives(session: Session, switch: Path, alive: set[int]) -> bool:
         links = (switch / "links").iterdir()
         if any(holds_device(path, int(path.name.split("-")[0])) for path in links):
             return True
-    return bool(inode) and any(_inode(path) == inode for path in namespace_paths())
+    return bool(inode) and any(_inode(path) == inode for path in netns.hidden_paths())
 
 
 def _inode(path: Path) -> int:

@@ -13,11 +13,11 @@ from vnetx.engine.execute import NoNativeXdp
 from vnetx.engine.session import Session, local_mac, observe
 from vnetx.engine.underlays import leave_underlay
 from vnetx.errors import VnetxError
-from vnetx.holders import holders
 from vnetx.model import (
     PortSettings,
 )
 from vnetx.plan import Endpoint, PortDesired, PortObserved, has_chance, plan_port
+from vnetx.processes import holders
 
 
 def _desired_as_is(session: Session, switch: str, observed: PortObserved) -> PortDesired | None:

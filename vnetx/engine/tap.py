@@ -12,8 +12,8 @@ from vnetx.engine.kind import alias, mac_of
 from vnetx.engine.plain_port import PlainPort
 from vnetx.engine.session import Session
 from vnetx.errors import VnetxError, words
-from vnetx.holders import holders
 from vnetx.model import Interface
+from vnetx.processes import holders
 from vnetx.tun import change
 
 

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -571,23 +572,6 @@ def _peer_namespace(link: Link) -> Iterator[None]:
         os.close(fd)
 
 
-def namespace_paths() -> Iterator[Path]:
-    """Paths by which network namespaces can be reached, the quick ones to find first.
-
-    Those with a name, with a process in it, with a mount; those that only a descriptor holds.
-    """
-    yield from netns.NAMED.glob("*")
-    yield from Path("/proc").glob("[0-9]*/ns/net")
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        _, _, _, root, place, *_ = line.split()
-        if root.startswith("net:["):
-            yield Path(place)
-    for path in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(path).startswith("net:["):
-                yield path
-
-
 def _namespace_fd(nsid: int) -> int:
     """A descriptor of the namespace that netlink calls by this id.
 
@@ -596,15 +580,13 @@ def _namespace_fd(nsid: int) -> int:
     """
     seen = set()
     with IPRoute() as ipr:
-        for path in namespace_paths():
-            with contextlib.suppress(OSError, NetlinkError):
-                fd = os.open(path, os.O_RDONLY)
-                inode = os.fstat(fd).st_ino
+        for path in chain(netns.paths(), netns.hidden_paths()):
+            with contextlib.suppress(OSError, NetlinkError), open(path) as file:
+                inode = os.fstat(file.fileno()).st_ino
                 if inode not in seen:
                     seen.add(inode)
-                    if ipr.get_netnsid(fd=fd)["nsid"] == nsid:
-                        return fd
-                os.close(fd)
+                    if ipr.get_netnsid(fd=file.fileno())["nsid"] == nsid:
+                        return os.dup(file.fileno())
     raise Unreachable(
         f"network namespace with id {nsid}",
         "no process, descriptor, mount or name leads to it",

@@ -1,10 +1,15 @@
-"""Which processes have something open, as the kernel tells of their descriptors."""
+"""Processes: which there are, and which have something open, as the kernel tells in /proc."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from pathlib import Path
+
+
+def processes() -> list[Path]:
+    """The directories of all processes in ``/proc``; any may be gone by the time it is read."""
+    return [Path("/proc", entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
 def holders(*words: str, here: bool = False) -> list[str]:
@@ -15,7 +20,7 @@ def holders(*words: str, here: bool = False) -> list[str]:
     """
     found = []
     own = os.stat("/proc/thread-self/ns/net")
-    for directory in Path("/proc").glob("[0-9]*"):
+    for directory in processes():
         with contextlib.suppress(OSError):
             if here and not os.path.samestat((directory / "ns/net").stat(), own):
                 continue
