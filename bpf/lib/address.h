@@ -33,6 +33,13 @@
 #define DHCP_TO_CLIENT __constant_htonl(67 << 16 | 68)
 #define DHCP_UDP (ETH_HLEN + IP_LEN)
 #define DHCP_XID (DHCP_UDP + 8 + 4)
+/* RFC 2131, section 2 and RFC 2132: what is behind the magic cookie. */
+#define DHCP_OPTIONS (DHCP_UDP + 8 + 240)
+#define DHCP_PAD 0
+#define DHCP_CLIENT_ID 61
+#define DHCP_END 255
+/* Options, pads included, among which a client identifier is looked for. */
+#define DHCP_OPTIONS_READ 64
 
 enum address_of {
 	/* Who sent it; of an advertisement, whose address it tells. */
@@ -130,6 +137,37 @@ static __always_inline __u32 address_owner(const struct vnetx_switch *sw,
 
 /* ---------------------------------------------------------------- learning */
 
+/* Reads the client identifier of a DHCP packet into a key; 0 if it has none. */
+static __always_inline int address_dhcp_client(ctx_t *ctx, struct vnetx_dhcp_key *key)
+{
+	struct {
+		__u8 code;
+		__u8 length;
+	} option;
+	__u32 at = DHCP_OPTIONS;
+	__u64 last;
+	int i;
+
+	for (i = 0; i < DHCP_OPTIONS_READ; i++) {
+		if (bpf_skb_load_bytes(ctx, at, &option, sizeof(option)) || option.code == DHCP_END)
+			return 0;
+		if (option.code == DHCP_CLIENT_ID)
+			break;
+		at += option.code == DHCP_PAD ? 1 : sizeof(option) + option.length;
+	}
+	if (i == DHCP_OPTIONS_READ || !option.length)
+		return 0;
+	/* One less, that the verifier sees that it is not 0. */
+	last = option.length - 1;
+	if (last >= sizeof(key->client))
+		last = sizeof(key->client) - 1;
+	asm volatile("" : "+r"(last));
+	if (bpf_skb_load_bytes(ctx, at + sizeof(option), key->client, last + 1))
+		return 0;
+	key->length = option.length;
+	return 1;
+}
+
 /* Who sends this from no address yet is told apart by what the answer will carry. */
 static __always_inline void address_note_dhcp(ctx_t *ctx, __u32 vid, __u32 index)
 {
@@ -141,13 +179,15 @@ static __always_inline void address_note_dhcp(ctx_t *ctx, __u32 vid, __u32 index
 	    bpf_skb_load_bytes(ctx, DHCP_XID, &key.xid, sizeof(key.xid)))
 		return;
 	bpf_map_update_elem(VNETX_MAP(DHCP), &key, &index, BPF_ANY);
+	if (address_dhcp_client(ctx, &key))
+		bpf_map_update_elem(VNETX_MAP(DHCP), &key, &index, BPF_ANY);
 }
 
 /* Index of the endpoint that asked for what a DHCP server answers, 0 in other frames. */
 static __always_inline __u32 address_asked_dhcp(ctx_t *ctx, __u32 vid)
 {
-	struct vnetx_dhcp_key key = { .vid = vid };
-	const __u32 *index;
+	struct vnetx_dhcp_key any, key = { .vid = vid };
+	const __u32 *index = NULL;
 	__be32 ports;
 	__u8 protocol;
 
@@ -156,7 +196,11 @@ static __always_inline __u32 address_asked_dhcp(ctx_t *ctx, __u32 vid)
 	    protocol != IP_UDP || bpf_skb_load_bytes(ctx, DHCP_UDP, &ports, sizeof(ports)) ||
 	    ports != DHCP_TO_CLIENT || bpf_skb_load_bytes(ctx, DHCP_XID, &key.xid, sizeof(key.xid)))
 		return 0;
-	index = map_lookup(VNETX_MAP(DHCP), &key);
+	any = key;
+	if (address_dhcp_client(ctx, &key))
+		index = map_lookup(VNETX_MAP(DHCP), &key);
+	if (!index)
+		index = map_lookup(VNETX_MAP(DHCP), &any);
 	return index ? *index : 0;
 }
 

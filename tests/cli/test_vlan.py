@@ -131,7 +131,7 @@ def test_providers_ports_carry_customers_tags(four: Lab, protocol: str, hook: st
         switch = ("--switch", f"s{number}", "--hook", hook, "--vlan-protocol", protocol)
         four.vnetx("attach", port, *switch, "--access", "100")
         four.vnetx("attach", trunk, *switch, "--trunk", "100")
-    assert four.quick_ping(1, 2)
+    assert four.ping(1, 2)
     (tagged,) = (v for v in four.show("vlan", "show", "--switch", "s0") if v["vid"] == 100)
     assert (tagged["tagged"], tagged["untagged"]) == (["t1"], ["p1"])
 
@@ -141,7 +141,7 @@ def test_the_host_port_is_named_as_the_switch(four: Lab) -> None:
     four.ip("address add 192.0.2.9/24 dev vnetx0")
     assert not four.quick_ping(1, 9)
     four.vnetx("vlan", "add", "10", "--port", "vnetx0", "--untagged", "--pvid")
-    assert four.quick_ping(1, 9)
+    assert four.ping(1, 9)
     assert four.show("vlan", "show")[-1]["untagged"] == ["vnetx0", "p1"]
 
 
@@ -260,7 +260,7 @@ def test_a_trunk_does_not_cut_the_host_off(lab: Lab) -> None:
     assert "would not be accepted" in said
     assert lab.names() == []
     lab.vnetx("attach", "p1", *native)
-    assert lab.quick_ping(1, 8)
+    assert lab.ping(1, 8)
     said = lab.vnetx("vlan", "del", "5", "--port", "p1", status=1).err
     assert "would be dropped without a native VLAN" in said
     assert modes(lab)["p1"] == ("trunk", 5, [5, 10])

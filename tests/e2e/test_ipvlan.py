@@ -6,9 +6,13 @@ import itertools
 import re
 
 import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
 
 from lib.endpoints import Nic, Spec
-from lib.topology import Node, dhcp_server, ping, run_vnetx, tcp_test
+from lib.frames import BROADCAST
+from lib.topology import Node, Tap, dhcp_server, ping, run_vnetx, tcp_test, wait_until
 from vnetx import engine, schema, state
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import Vlans
@@ -188,6 +192,34 @@ def test_dhcp(place: str) -> None:
             node.ip(f"addr add {address}/24 dev {name}")
         assert unreached(nic, *itertools.product(nic.nodes.values(), (PEER4, HOST4))) == []
         assert all(ping(nic.lab.hosts[1], address) for address in leases)
+
+
+def dhcp(nic: Nic, client: bytes, answer: bool = False) -> bytes:
+    """A client's question, or what a server answers it to the NIC's MAC address."""
+    ends = (nic.peer_mac, nic.mac) if answer else (nic.mac, BROADCAST)
+    ip = IP(src=PEER4, dst="192.0.2.50") if answer else IP(src="0.0.0.0", dst="255.255.255.255")
+    ports = {"sport": 67, "dport": 68} if answer else {"sport": 68, "dport": 67}
+    options = [("message-type", "offer" if answer else "discover"), "pad", ("hostname", b"h")]
+    options += [("client_id", client)] if client else []
+    bootp = BOOTP(op=2 if answer else 1, xid=1234, chaddr=nic.mac) / DHCP(options=[*options, "end"])
+    return bytes(Ether(src=ends[0].hex(":"), dst=ends[1].hex(":")) / ip / UDP(**ports) / bootp)
+
+
+def test_dhcp_clients_with_the_same_transaction() -> None:
+    """Whom a server answers is told by the client identifier, where it repeats it (RFC 6842)."""
+    clients = {"i1": b"\xff" + bytes(17) + b"\x01", "i2": b"\xff" + bytes(17) + b"\x02"}
+    clients["i3"] = bytes(200)  # longer than what is remembered of it
+    with lab(*(spec(n, "l2", addresses=()) for n in (1, 2, 3))) as nic:
+        taps = {name: Tap(node, name) for name, node in nic.nodes.items()}
+        wire = Tap(nic.lab.hosts[1], "h1")
+        for name, client in clients.items():
+            taps[name].send(dhcp(nic, client))
+            wait_until(lambda c=client: dhcp(nic, c) in wire.received(), f"{name} has asked")
+        for name, client in (*clients.items(), ("i3", b""), ("i3", b"unknown")):
+            wire.send(answer := dhcp(nic, client, answer=True))
+            wait_until(lambda n=name, a=answer: a in taps[n].received(), f"{name} has its answer")
+            others = [tap.received() for other, tap in taps.items() if other != name]
+            assert not any(answer in frames for frames in others)
 
 
 def counted(node: Node, chain: str) -> int:

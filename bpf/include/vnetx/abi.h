@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define VNETX_ABI_VERSION 7
+#define VNETX_ABI_VERSION 8
 
 /* Ports of one switch, host sides included; index 0 means "no port". */
 #ifndef VNETX_MAX_PORTS
@@ -778,13 +778,22 @@ _Static_assert(sizeof(struct vnetx_address) == 16, "vnetx_address");
 /* DHCP requests that a switch remembers, the oldest of which make room. */
 #define VNETX_DHCP_MAX 4096
 
-/* A transaction of DHCP in a VLAN; the value is the index of the port of who asked. */
+/* Bytes of a DHCP client identifier by which clients are told apart. */
+#define VNETX_DHCP_CLIENT 32
+
+/*
+ * A transaction of DHCP in a VLAN; the value is the index of the port of who asked.  Each is known
+ * with its client identifier, and without one for servers that do not repeat it (RFC 6842).
+ */
 struct vnetx_dhcp_key {
-	__u32 vid;
 	/* As it stands in the packet. */
 	__u32 xid;
+	__u16 vid;
+	/* Length of the client identifier, 0 without one. */
+	__u16 length;
+	__u8 client[VNETX_DHCP_CLIENT];
 };
-_Static_assert(sizeof(struct vnetx_dhcp_key) == 8, "vnetx_dhcp_key");
+_Static_assert(sizeof(struct vnetx_dhcp_key) == 40, "vnetx_dhcp_key");
 
 enum vnetx_outer_flags {
 	/* XDP may send by the device (VNETX_UNDERLAY of VNETX_HOOK_XDP). */
