@@ -10,7 +10,7 @@ from vnetx import doctor, engine, state
 from vnetx.config import Document, Switch
 from vnetx.datapath.fdb import Fdb
 from vnetx.datapath.maps import SwitchMaps
-from vnetx.model import PortSettings, SwitchSettings, Vlans, Vni
+from vnetx.model import DEFAULT_SWITCH, Interface, PortSettings, SwitchSettings, Vlans, Vni
 from vnetx_perf.namespaces import Namespace, run_in
 
 #: Devices, and what their ports' :class:`vnetx.model.PortSettings` are to have beside the hook.
@@ -48,16 +48,18 @@ def _add_vni(vni: int, local: str, remote: str, settings: Mapping[str, Any]) -> 
     engine.vni_add(vni, remotes=[remote], local=local, **settings)
 
 
-def add_link(
-    namespace: Namespace, name: str, settings: Mapping[str, Any], port: Mapping[str, Any]
+def attach_with_endpoints(
+    namespace: Namespace, hook: str, nic: str, endpoints: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Makes an interface of the namespace's switch, with settings of
-    :class:`vnetx.model.Interface` and :class:`vnetx.model.PortSettings`."""
-    run_in(namespace, _add_link, name, settings, port)
+    """Makes a NIC of the namespace a port, and endpoints on it, with settings of
+    :class:`vnetx.model.Interface` by name."""
+    run_in(namespace, _attach_with_endpoints, hook, nic, endpoints)
 
 
-def _add_link(name: str, settings: Mapping[str, Any], port: Mapping[str, Any]) -> None:
-    engine.link_add(name, dict(settings), port=dict(port))
+def _attach_with_endpoints(hook: str, nic: str, endpoints: Mapping[str, Mapping[str, Any]]) -> None:
+    port = PortSettings(hook=hook)
+    made = {name: Interface(**each, parent=nic, port=port) for name, each in endpoints.items()}
+    engine.apply(Document({DEFAULT_SWITCH: Switch(ports={nic: port}, interfaces=made)}))
 
 
 def make_large(
@@ -102,25 +104,15 @@ def _in_vlans(own: Vni, vnis: Sequence[int], vid: int) -> dict[int, Vni]:
     return {vni: replace(own, vid=n) for n, vni in enumerate(vnis, vid)}
 
 
-def remove_large(namespace: Namespace) -> None:
-    """What :func:`make_large` made."""
-    run_in(namespace, _remove_large)
-
-
-def _remove_large() -> None:
-    for name in state.all_vnis():
-        engine.switch_del(name, force=True)
-
-
 def detach(namespace: Namespace) -> None:
-    """Gives every device of the namespace back."""
+    """Gives every device of the namespace back, and removes its switches."""
     run_in(namespace, _detach)
 
 
 def _detach() -> None:
     engine.detach([], every=True)
-    for vnis in state.all_vnis().values():
-        engine.vni_del(list(vnis))
+    for switch in state.switches():
+        engine.switch_del(switch.name, force=True)
 
 
 def missing() -> str:

@@ -268,9 +268,18 @@ TARGETS: dict[str, dict[str, tuple[Target, ...]]] = {
         "vnetx-ipvlan-l2": (Target("≤", 1.03, "ipvlan-l2"),),
         "vnetx-ipvlan-l3": (Target("≤", 1.03, "ipvlan-l3"),),
     },
-    "endpoint-rr-tcp": {"vnetx-macvlan-wire": (Target("≤", 1.0, "macvlan-wire"),)},
-    "endpoint-stream-tcp": {"vnetx-macvlan-wire": (Target("≥", 1.0, "macvlan-wire"),)},
-    "endpoint-pps-60": {"vnetx-macvlan-wire-xdp": (Target("≥", 1.3, "macvlan-wire"),)},
+    "endpoint-rr-tcp": {
+        "vnetx-macvlan-wire": (Target("≤", 1.0, "macvlan-wire"),),
+        "vnetx-macvlan-cable": (Target("≤", 1.0, "macvlan-cable"),),
+    },
+    "endpoint-stream-tcp": {
+        "vnetx-macvlan-wire": (Target("≥", 1.0, "macvlan-wire"),),
+        "vnetx-macvlan-cable": (Target("≥", 1.0, "macvlan-cable"),),
+    },
+    "endpoint-pps-60": {
+        "vnetx-macvlan-wire-xdp": (Target("≥", 1.3, "macvlan-wire"),),
+        "vnetx-macvlan-cable-xdp": (Target("≥", 1.3, "macvlan-cable"),),
+    },
     "stream-tcp": {
         "vnetx-tc": (Target("≥", 1.0, "bridge"),),
         "vnetx-macvlan": (Target("≥", 1.0, "macvlan"),),

@@ -6,9 +6,11 @@ the first host, what is plugged in, and the second host is a container with an e
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
-from vnetx_perf import attached
+from vnetx_perf import attached, cables
+from vnetx_perf.cables import Cable
 from vnetx_perf.namespaces import Namespace
 from vnetx_perf.topology import Subject, host_mac
 
@@ -34,12 +36,14 @@ class OnNic(Subject):
     def build(self) -> None:
         self.switch = Namespace("sw")
         self.inner = [NIC]
-        self.switch.ip(
-            f"link add dev {NIC} address {_MAC.hex(':')} mtu {self.mtu} type veth {self.peer()}",
-            f"link set dev {NIC} up",
-        )
+        self.make_nic(self.switch)
+        self.switch.ip(f"link set dev {NIC} address {_MAC.hex(':')} mtu {self.mtu} up")
         self.plug_in(self.switch)
         self.make_endpoints(self.switch)
+
+    def make_nic(self, switch: Namespace) -> None:
+        """Makes the NIC and what it is connected to."""
+        switch.ip(f"link add dev {NIC} mtu {self.mtu} type veth {self.peer()}")
 
     def peer(self) -> str:
         """What the other end of the NIC is, for ip-link(8)."""
@@ -72,6 +76,30 @@ class FromWire(OnNic):
         self.hosts[0].ip("link set dev eth0 up")
 
 
+class FromCable(FromWire):
+    """The same where the wire is a cable between two NICs of this machine (:mod:`cables`)."""
+
+    usual = False
+    live_frames_want_xdp = True
+    _cable: Cable | None = None
+
+    @classmethod
+    def missing(cls) -> str:
+        return super().missing() or cables.lacking()
+
+    def make_nic(self, switch: Namespace) -> None:
+        self._cable = cables.take()
+        self._cable.plug((switch, NIC), (self.hosts[0], "eth0"))
+
+    def remove(self) -> None:
+        if self._cable and self.switch:
+            with contextlib.suppress(Exception):
+                self.detach()
+            self._cable.unplug((self.switch, NIC), (self.hosts[0], "eth0"))
+            self._cable = None
+        super().remove()
+
+
 class Kernel(OnNic):
     """The kernel's own devices."""
 
@@ -101,6 +129,12 @@ class Macvlan(Kernel):
 class MacvlanWire(FromWire, Macvlan):
     kind = "macvlan-wire"
     title = "a wire and macvlan, bridge mode"
+
+
+class MacvlanCable(FromCable, Macvlan):
+    usual = False
+    kind = "macvlan-cable"
+    title = "a cable and macvlan, bridge mode"
 
 
 class OneMac(OnNic):
@@ -150,16 +184,17 @@ class Vnetx(OnNic):
         return super().missing() or attached.missing()
 
     def make_endpoints(self, switch: Namespace) -> None:
-        attached.attach(switch, self.hook, ([NIC], {}))
         self.ports = self.ports or [f"vx-e{index}" for index in range(self.first, self.count)]
-        for index, host in enumerate(self.hosts[self.first :], self.first):
-            name, own = f"e{index}", {**self.settings, "parent": NIC, "mtu": self.mtu}
-            own |= {"mac": self.own_mac(index), "netns": host.name}
-            attached.add_link(switch, name, own, {"hook": self.hook})
+        common = {**self.settings, "mtu": self.mtu}
+        containers = {f"e{n}": self.hosts[n] for n in range(self.first, self.count)}
+        endpoints = {
+            name: {**common, "mac": self.own_mac(int(name[1:])), "netns": host.name}
+            for name, host in containers.items()
+        }
+        endpoints |= {f"other{number}": common for number in range(self.others)}
+        attached.attach_with_endpoints(switch, self.hook, NIC, endpoints)
+        for name, host in containers.items():
             host.ip(f"link set dev {name} down", f"link set dev {name} name eth0")
-        for number in range(self.others):
-            own = {**self.settings, "parent": NIC, "mtu": self.mtu}
-            attached.add_link(switch, f"other{number}", own, {"hook": self.hook})
 
     def own_mac(self, index: int) -> bytes | None:
         """The address that an endpoint is given."""
@@ -188,6 +223,17 @@ class VnetxMacvlanWire(FromWire, VnetxMacvlan):
 class VnetxMacvlanWireXdp(VnetxMacvlanWire):
     kind = "vnetx-macvlan-wire-xdp"
     title = "a wire and vnetx, an endpoint in bridge mode, XDP"
+    hook = "xdp"
+
+
+class VnetxMacvlanCable(FromCable, VnetxMacvlan):
+    kind = "vnetx-macvlan-cable"
+    title = "a cable and vnetx, an endpoint in bridge mode, TC"
+
+
+class VnetxMacvlanCableXdp(VnetxMacvlanCable):
+    kind = "vnetx-macvlan-cable-xdp"
+    title = "a cable and vnetx, an endpoint in bridge mode, XDP"
     hook = "xdp"
 
 
@@ -239,6 +285,7 @@ OURS: tuple[type[Subject], ...] = (VnetxMacvlan, VnetxIpvlanL2, VnetxIpvlanL3)
 KINDS: tuple[type[Subject], ...] = (
     *(MacvlanWire, VnetxMacvlanWire, VnetxMacvlanWireXdp),
     *(MacvlanWireLarge, VnetxMacvlanWireLarge),
+    *(MacvlanCable, VnetxMacvlanCable, VnetxMacvlanCableXdp),
 )
 #: What ratios are of, unless others are asked for.
 AGAINST = (MacvlanWire.kind,)

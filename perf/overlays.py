@@ -6,7 +6,6 @@ has addresses, and an MTU that is so much larger that hosts' packets are the sam
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -172,11 +171,6 @@ class VnetxVxlanLarge(VnetxVxlan):
         for switch, port in self.switches():
             own, other = self.ends(switch)
             attached.make_large(switch, port, VNI, own, other, vnis=10_000, addresses=1_000_000)
-
-    def detach(self) -> None:
-        for switch, _ in self.switches():
-            with contextlib.suppress(RuntimeError):
-                attached.remove_large(switch)
 
 
 KINDS: tuple[type[Subject], ...] = (

@@ -63,6 +63,7 @@ class Subject:
         usual: whether it is measured where no subject is named.
         takes_live_frames: whether a host's eth0 has ndo_xdp_xmit, so that XDP live frames can
             be sent out of it.
+        live_frames_want_xdp: whether that needs an XDP program on it, as drivers of NICs do.
         tools: commands that it needs.
         devices: kinds of devices, as ip(8) names them, that it needs.
         hosts: the namespaces of the hosts.
@@ -78,6 +79,7 @@ class Subject:
     group: ClassVar[str] = ""
     usual: ClassVar[bool] = True
     takes_live_frames: ClassVar[bool] = True
+    live_frames_want_xdp: ClassVar[bool] = False
     most_hosts: ClassVar[int] = 4096
     tools: ClassVar[tuple[Tool, ...]] = (Tool("ip", "iproute2"), Tool("ethtool", "ethtool"))
     devices: ClassVar[tuple[str, ...]] = ("veth",)

@@ -15,6 +15,8 @@ import pytest
 
 from cli.command import Done, run, vnetx
 from vnetx import _bpf, netns
+from vnetx.engine import lab_view
+from vnetx.engine.wiring import observe
 
 pytestmark = pytest.mark.root
 
@@ -226,6 +228,14 @@ def test_what_is_shown(made: Made) -> None:
     assert "inet6" not in made.ip("sw", "address", "show", "dev", "p1")
     assert "inet6 fe80:" in made.ip("h1", "address", "show", "dev", "eth0")
     assert "tentative" not in made.ip("h2", "address")
+
+
+def test_one_that_is_taken_down_meanwhile_is_not_shown(made: Made) -> None:
+    made.build(PAIR)
+    seen = observe(made.name)
+    assert [node.name for node in lab_view._nodes(seen)] == ["c1", "h1", "h2", "sw"]
+    run("ip", "netns", "delete", made.on("h2"))
+    assert [node.name for node in lab_view._nodes(seen)] == ["c1", "h1", "sw"]
 
 
 CHANGED = f"""

@@ -143,8 +143,9 @@ def test_a_multicast_group(overlay: Callable[..., Overlay]) -> None:
     made.vni(1000, group=group)
     joined = made.lab.near.json("ip", "-j", "maddr", "show", "dev", "under")[0]["maddr"]
     assert group in {each.get("address") for each in joined}
-    reports = [Ether(data) for data in tap.received()]
-    assert any(report[IP].proto == 2 for report in reports if IP in report), "IGMP"
+    wait_until(
+        lambda: any(IP in r and r[IP].proto == 2 for r in map(Ether, tap.received())), "IGMP"
+    )
     for number in (1, 2):
         made.kernel(number, 1000, 10 * number + 1, to=(), options=f"group {group} dev under")
     nodes = hosts(made)

@@ -59,8 +59,9 @@ def test_lost_datagrams_are_counted(direct):
         [(0, 0), *((n * 10**7, n * 100) for n in range(1, 11)), (11 * 10**7, 1000)],
         [(0, 0), (5 * 10**7, 500), (10 * 10**7, 1000), (20 * 10**7, 1000)],
         [(0, 0), (10**8, 1000), (2 * 10**8, 1000)],
+        [(0, 0), (4 * 10**7, 500), (6 * 10**7, 500), (10**8, 1000), (2 * 10**8, 1000)],
     ],
-    ids=["often", "one between", "none between"],
+    ids=["often", "one between", "none between", "while nothing came"],
 )
 def test_rate_of_what_was_seen(looks):
     assert pps._rate(looks) == pytest.approx(10_000)

@@ -68,7 +68,7 @@ guest_environment() {
         [[ -v $name ]] && printf 'export %s=%q\n' "$name" "${!name}"
     done
     printf 'export %s=%q\n' HOME /root VNETX_VM 1 VNETX_VM_PROJECT "$project" VNETX_VM_KERNEL "$1" \
-        VNETX_VM_WIRES "${wires[*]}"
+        VNETX_VM_WIRES "${wires[*]}" VNETX_BENCH_CABLES "${wires[*]}"
 }
 
 timeout=5400

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from vnetx import lab, netns, state
 from vnetx.device import Link
 from vnetx.engine.wiring import Seen, devices_of, mark_of, observe, settings_of, there
+from vnetx.errors import VnetxError
 from vnetx.lab import End
 from vnetx.links.node import forwards
 from vnetx.model import Interface
@@ -58,7 +60,7 @@ def _nodes(seen: Seen) -> list[NodeView]:
     namespaces = {node: lab.namespace(seen.name, node) for node in seen.nodes}
     switches = {}
     for node, where in namespaces.items():
-        with netns.inside(where):
+        with _unless_gone(where, netns.names), netns.inside(where):
             switches[node] = state.switches()
     makers = {
         (record["netns"] or namespaces[node], interface): End(node, switch.name)
@@ -66,7 +68,21 @@ def _nodes(seen: Seen) -> list[NodeView]:
         for switch in own
         for interface, record in switch.interfaces.items()
     }
-    return [_node(node, where, switches[node], makers) for node, where in namespaces.items()]
+    nodes = []
+    for node, own in switches.items():
+        with _unless_gone(namespaces[node], netns.names):
+            nodes.append(_node(node, namespaces[node], own, makers))
+    return nodes
+
+
+@contextlib.contextmanager
+def _unless_gone(name: str, there_are: Callable[[], Container[str]]) -> Iterator[None]:
+    """Ends early where what is looked at is taken down meanwhile: it is not shown then."""
+    try:
+        yield
+    except VnetxError:
+        if name in there_are():
+            raise
 
 
 def _node(
@@ -80,9 +96,12 @@ def _node(
             mark = lab.read_link_mark(device.alias)
             others = [end for end in mark[1] if end != own] if mark else []
             to = others[0] if others else makers.get((where, device.name))
-            settings = settings_of(links, device.name)
-            if not _is_inner_part(device) and not (device.loopback and not settings.addresses):
-                views.append(InterfaceView(device, settings, to, ports.get(device.name)))
+            if _is_inner_part(device):
+                continue
+            with _unless_gone(device.name, links.all):
+                settings = settings_of(links, device.name)
+                if settings.addresses or not device.loopback:
+                    views.append(InterfaceView(device, settings, to, ports.get(device.name)))
         return NodeView(node, where, bool(forwards()), views, [each.name for each in switches])
 
 
