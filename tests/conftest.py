@@ -37,7 +37,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def pinned_to_a_cpu() -> Iterator[None]:
     """Each worker of xdist has a CPU: what a test sends arrives in the order of sending."""
     allowed = sorted(os.sched_getaffinity(0))

@@ -279,4 +279,4 @@ def test_machine(plane: Dataplane, xdp: str | None, aware: bool) -> None:
 @pytest.mark.parametrize("aware", [False, True], ids=["", "vlans"])
 @pytest.mark.parametrize("xdp", [None, "xdp", "xdp_generic"])
 def test_machine_for_long(plane: Dataplane, xdp: str | None, aware: bool) -> None:
-    machine(plane, xdp, aware, examples=200, steps=100)
+    machine(plane, xdp, aware, examples=100, steps=100)

@@ -10,6 +10,11 @@ import pytest
 from cli.command import Lab
 
 
+@pytest.fixture(autouse=True)
+def pinned_to_a_cpu() -> None:
+    """Not here, where commands load programs on as many processors as there are."""
+
+
 @pytest.fixture
 def make_lab() -> Iterator[Callable[..., Lab]]:
     """Makes labs with any number of hosts."""

@@ -297,7 +297,7 @@ def test_a_planted_difference_is_found_and_an_identical_pair_is_not_different(mo
     held = found = trials = 0
     with rounds.built(("bridge", "bridge#2", "slower")) as (made, failed):
         assert not failed
-        for seed in range(12):
+        for seed in range(8):
             figure = rounds.run(
                 rr.probe(True), made, seconds=0.04, core=CORE, seed=seed, until=0, least=9
             )
