@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ def steps(mode: str) -> Iterator[Step]:
                     yield Step(place, kind, place, target, "nic")
                 if place != WIRE:
                     yield Step(place, kind, place, target, "wire")
-            if mode == "l2" or place not in NAMES:
+            if mode == "l2" or (mode == "l3" and place not in NAMES):
                 yield Step(place, "arp-request", place, target, "broadcast")
                 yield Step(place, "ns", place, target, "solicited")
         yield Step(place, "ipv4", place, "broadcast", "broadcast")
@@ -73,28 +73,38 @@ class Wired(Nic):
     """Packets are known again by what is behind their IP header."""
 
     def __init__(self, mode: str) -> None:
-        super().__init__(ipv6=True)
         self.mode = mode
+        self.taps: dict[str, list[Listening]] = {}
+        super().__init__(ipv6=True)
         near, far = self.lab.near, self.lab.hosts[1]
         near.enable_ipv6()
         near.ip("link set dev lo up", f"addr add {ADDRESS[HOST][1]}/64 dev p1 nodad")
         for address in (*ADDRESS[WIRE], *ADDRESS["nobody"]):
             near.ip(f"neigh replace {address} lladdr {self.peer_mac.hex(':')} dev p1 nud permanent")
+        if mode == "l3s":  # it is the host's stack that forwards
+            near.sysctl("net/ipv4/conf/p1/forwarding", 1)
+            near.sysctl("net/ipv6/conf/all/forwarding", 1)
         far.ip("link set dev h1 promisc on")
 
     def listen(self, place: str, node: Node, device: str) -> None:
-        """Everything, but of the host only what its stack has, by whatever device."""
-        self.taps = getattr(self, "taps", {})
-        self.taps[place] = []
+        """Everything, but of the host only what its stack has, by whatever device. In L3s mode
+        what the sockets of a place have: the kernel's driver takes it from the host's stack."""
+        taps = []
         for protocol in (0x0800, 0x0806, 0x86DD):
             sock = node.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
             sock.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
-            sock.setblocking(False)
             if place != HOST:
                 with node.entered():
                     sock.bind((device, protocol))
-            self.taps[place].append(sock)
-        self.sockets[place] = self.taps[place][0]
+            taps.append(sock)
+        self.sockets[place] = taps[0]
+        self.taps[place] = [(sock, _content) for sock in taps]
+        if self.mode == "l3s" and place != WIRE:
+            four = node.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+            six = node.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_UDP)
+            self.taps[place] = [(four, lambda data: data[20:]), (six, bytes)]
+        for sock, _ in self.taps[place]:
+            sock.setblocking(False)
 
     def give_addresses(self) -> None:
         for name in NAMES:
@@ -161,10 +171,10 @@ class Wired(Nic):
         found = [Counter[str]() for _ in sent]
 
         def collect() -> bool:
-            for place, socks in self.taps.items():
-                for data, kind in (each for sock in socks for each in _received(sock)):
-                    number = by_content.get(_content(data))
-                    if number is None or (place == HOST and kind == socket.PACKET_OTHERHOST):
+            for place, taps in self.taps.items():
+                for data, address in (each for tap in taps for each in _received(*tap)):
+                    number = by_content.get(data)
+                    if number is None or (place == HOST and _is_for_others(address)):
                         continue
                     found[number][place] += 1
                     waiting.discard((place, number))
@@ -180,16 +190,27 @@ class Wired(Nic):
         name = {WIRE: "h1", HOST: "p1"}.get(place, place)
         (protocol,) = struct.unpack_from("!H", data, 12)
         with suppress(OSError):  # ENOBUFS: a program of its own host dropped it
-            self.taps[place][0].sendto(data, (name, protocol))
+            self.sockets[place].sendto(data, (name, protocol))
 
 
-def _received(sock: socket.socket) -> Iterator[tuple[bytes, int]]:
+#: A socket, and what of its data is of the packet that was sent.
+Listening = tuple[socket.socket, Callable[[bytes], bytes]]
+
+
+def _received(
+    sock: socket.socket, content: Callable[[bytes], bytes]
+) -> Iterator[tuple[bytes, tuple[object, ...]]]:
     while True:
         try:
             data, address = sock.recvfrom(1 << 16)
         except BlockingIOError:
             return
-        yield data, address[2]
+        yield content(data), address
+
+
+def _is_for_others(address: tuple[object, ...]) -> bool:
+    """Of a packet socket's."""
+    return len(address) == 5 and address[2] == socket.PACKET_OTHERHOST
 
 
 def _content(data: bytes) -> bytes:
@@ -207,8 +228,9 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
     others = dict.fromkeys({*NAMES} - {step.place}, 1)
     if step.place == HOST and step.to == "nic" and not sibling:
         return Counter()  # what the host sends to itself is not the wire's
-    if among == "private" and step.place == WIRE and step.source in NAMES and sibling:
-        return Counter()  # never, by whatever way
+    if among == "private" and mode != "l3s":  # where the host's stack has it between
+        if step.place == WIRE and step.source in NAMES and sibling:
+            return Counter()  # never, by whatever way
     if mode == "l2":
         if among == "vepa" and step.place in NAMES and step.to == "nic" and not sibling:
             return Counter({HOST: 1})  # the host is reached at once
@@ -218,7 +240,7 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
             return {
                 "bridge": Counter[str](),  # all have had it
                 "private": Counter[str](),
-                "vepa": Counter({HOST: 0, **dict.fromkeys({*NAMES} - {step.source}, 1)}),
+                "vepa": Counter(dict.fromkeys({*NAMES} - {step.source}, 1)),
             }[among]
         if step.place == WIRE and step.kind == "ns" and step.target == "nobody":
             found += Counter(others)  # groups are delivered, whoever has joined them
@@ -247,11 +269,16 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
             return Counter({HOST: 1})  # nobody asks for who has no neighbours
         if step.place == HOST and step.to == "nic" and sibling:
             return Counter({step.target: 1})
+    if mode == "l3s":
+        if step.place == HOST and step.to == "nic":
+            return Counter()  # nor is what it sends to its own address an endpoint's
+        if step.place in NAMES and sibling and among == "bridge":
+            return Counter({step.target: 1})  # whatever MAC address it carries
     return +found
 
 
 @pytest.mark.parametrize("among", ["bridge", "private", "vepa"])
-@pytest.mark.parametrize("mode", ["l2", "l3"])
+@pytest.mark.parametrize("mode", ["l2", "l3", "l3s"])
 def test_the_same_as_the_kernel(mode: str, among: str) -> None:
     wanted = list(steps(mode))
     with Wired(mode) as nic:
