@@ -10,7 +10,7 @@
 # reaches the host's interfaces, and they go when QEMU goes.
 #
 # The command's environment is the host's PATH, LANG, CI, VNETX_*, PYTEST_* and HYPOTHESIS_*, with VNETX_VM=1.
-# Settings: VNETX_VM_ACCEL (tcg), VNETX_VM_CPUS (2), VNETX_VM_MEMORY (3G).
+# Settings: VNETX_VM_ACCEL (tcg), VNETX_VM_CPUS (2), VNETX_VM_MEMORY (3G), VNETX_VM_CABLES (2).
 # Exit status of its own: 124 the time was up, 125 the machine died before the command ended.
 set -euo pipefail
 
@@ -18,7 +18,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 project=$(cd "$here/../.." && pwd)
 readonly project
-readonly WIRES=2
+readonly WIRES=${VNETX_VM_CABLES:-2}
 
 # What has to be loaded before the host's file system, and with it modprobe, is there.
 readonly EARLY_MODULES=(virtio_pci virtio_console virtio_rng 9p 9pnet_virtio overlay)

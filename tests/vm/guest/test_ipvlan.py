@@ -228,9 +228,9 @@ def meant(step: Step, theirs: Counter[str], mode: str, among: str) -> Counter[st
     others = dict.fromkeys({*NAMES} - {step.place}, 1)
     if step.place == HOST and step.to == "nic" and not sibling:
         return Counter()  # what the host sends to itself is not the wire's
-    if among == "private" and mode != "l3s":  # where the host's stack has it between
-        if step.place == WIRE and step.source in NAMES and sibling:
-            return Counter()  # never, by whatever way
+    reflected = step.place == WIRE and step.source in NAMES
+    if among == "private" and reflected and sibling and mode != "l3s":  # the host's stack does it
+        return Counter()  # never, by whatever way
     if mode == "l2":
         if among == "vepa" and step.place in NAMES and step.to == "nic" and not sibling:
             return Counter({HOST: 1})  # the host is reached at once
