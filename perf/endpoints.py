@@ -73,7 +73,8 @@ class FromWire(OnNic):
         return f"peer name eth0 mtu {self.mtu} netns {self.hosts[0].name}"
 
     def plug_in(self, switch: Namespace) -> None:  # noqa: ARG002
-        self.hosts[0].ip("link set dev eth0 up")
+        # vnetx knows the address that it has when the NIC is attached
+        self.hosts[0].ip(f"link set dev eth0 {self.link_options(0)} up")
 
 
 class FromCable(FromWire):
