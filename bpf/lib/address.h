@@ -7,6 +7,7 @@
 #ifndef VNETX_ADDRESS_H
 #define VNETX_ADDRESS_H
 
+#include "lib/epoch.h"
 #include "lib/fdb.h"
 #include "lib/ip.h"
 #include "lib/port.h"
@@ -236,6 +237,7 @@ static __always_inline __u32 address_move(struct vnetx_address *known, __u32 ind
 	address_count(index, 1);
 	known->seen_ns = bpf_ktime_get_coarse_ns();
 	known->port = index;
+	epoch_advance();
 	return VNETX_OK;
 }
 

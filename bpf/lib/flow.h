@@ -59,10 +59,13 @@ static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 devi
 	return flow_at(addresses, device, tag.key);
 }
 
+/* The addresses of IPv4, and the four bytes behind them. */
+#define FLOW_IP (ETH_HLEN + 12)
+
 /* Keeps what was decided on @frame, if that holds for as long as flows are kept. */
 static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const struct frame *frame)
 {
-	const __u32 *addresses = ctx_data(ctx);
+	const __u32 *addresses = ctx_data(ctx) + (frame->by_address ? FLOW_IP : 0);
 	const struct vnetx_switch *sw = switch_get();
 	struct vnetx_flow *flow;
 
@@ -71,6 +74,8 @@ static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const 
 	    frame->until < frame->now + VNETX_FLOW_NS ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
 		return;
+	if (frame->by_address)
+		new->device |= VNETX_FLOW_BY_ADDRESS;
 	flow = flow_place(addresses, new->device, new->tag);
 	if (!flow)
 		return;

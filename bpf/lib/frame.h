@@ -31,6 +31,8 @@ struct frame {
 	__u32 from_vtep;
 	/* The endpoint that sent it, if its NIC has received it. */
 	__u32 reflected;
+	/* What is decided on it holds for those between its IPv4 addresses. */
+	__u32 by_address;
 	/* Nothing is learned from it. */
 	__u32 unlearned;
 	/* What learning its source had to say: a reason, or VNETX_OK. */

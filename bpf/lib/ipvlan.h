@@ -30,6 +30,7 @@ static __always_inline struct frame ipvlan_frame(ctx_t *ctx)
 		.in = IPVLAN_CB(ctx, FROM) & 0xffff,
 		.vid = IPVLAN_CB(ctx, FROM) >> IPVLAN_VID_SHIFT & VNETX_VID_MASK,
 		.reflected = IPVLAN_CB(ctx, HOST) >> IPVLAN_REFLECTED_SHIFT,
+		.epoch = IPVLAN_CB(ctx, EPOCH) | (__u64)IPVLAN_CB(ctx, EPOCH_HIGH) << 32,
 		.len = ctx_len(ctx),
 		.count = ctx_frames(ctx),
 		.lone = 1,
@@ -39,11 +40,46 @@ static __always_inline struct frame ipvlan_frame(ctx_t *ctx)
 }
 
 /*
+ * Another endpoint's address: what is decided on this frame holds for the next between the same
+ * addresses, if both are who they say (ipvlan_known).
+ */
+static __always_inline void ipvlan_by_address(ctx_t *ctx, const struct vnetx_switch *sw,
+					      const struct vnetx_port *in, struct frame *frame)
+{
+	struct vnetx_neighbour_key key = { .vid = frame->vid };
+
+	if (!(in->flags & VNETX_PORT_IPVLAN) || frame->tag.key ||
+	    ctx->protocol != __constant_htons(ETH_P_IP) ||
+	    !address_read(ctx, &key, ADDRESS_SENDER) || address_owner(sw, &key) != frame->in)
+		return;
+	frame->by_address = 1;
+	frame->lone = 0;
+	frame->until = ~0ULL;
+}
+
+/* What was decided on such a frame, NULL where it has to be decided on. */
+static __always_inline const struct vnetx_flow *ipvlan_known(ctx_t *ctx,
+							     const struct vnetx_port *in)
+{
+	const struct ethhdr *eth = ctx_data(ctx);
+	const __u32 *addresses = (const void *)eth + FLOW_IP;
+
+	if (ctx->protocol != __constant_htons(ETH_P_IP) || ctx->vlan_present ||
+	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))
+		return NULL;
+	/* In L2 mode the wire may have it by its MAC address; in L3 mode none counts. */
+	if (in->flags & IPVLAN_ROUTED ? eth->h_dest[0] & 1 : !eth_equal(eth->h_dest, in->peer_mac))
+		return NULL;
+	return flow_at(addresses, ctx_ifindex(ctx) | VNETX_FLOW_BY_ADDRESS, 0);
+}
+
+/*
  * Who is to have it: by the address that it is for, or what a DHCP server's answer is an answer
  * to.  What is flooded is one endpoint's only if it asks for an address.  0: no endpoint.
  */
 static __always_inline __u32 ipvlan_target(ctx_t *ctx, const struct vnetx_switch *sw,
-					   const struct frame *frame, __u32 host)
+					   const struct vnetx_port *in, struct frame *frame,
+					   __u32 host)
 {
 	struct vnetx_neighbour_key key = { .vid = frame->vid };
 	const struct vnetx_port *out;
@@ -52,6 +88,8 @@ static __always_inline __u32 ipvlan_target(ctx_t *ctx, const struct vnetx_switch
 	if (!address_read(ctx, &key, host ? ADDRESS_TARGET : ADDRESS_ASKED))
 		return 0;
 	index = address_owner(sw, &key);
+	if (index && host)
+		ipvlan_by_address(ctx, sw, in, frame);
 	if (!index && host)
 		index = address_asked_dhcp(ctx, frame->vid);
 	out = index ? port_get(index) : NULL;
@@ -126,7 +164,7 @@ static __always_inline void ipvlan_keep(ctx_t *ctx, const struct vnetx_port *in,
 {
 	struct frame known = {
 		.until = ~0ULL,
-		.epoch = IPVLAN_CB(ctx, EPOCH) | (__u64)IPVLAN_CB(ctx, EPOCH_HIGH) << 32,
+		.epoch = frame->epoch,
 	};
 	struct vnetx_flow flow = {
 		.device = egress_device(ctx, ipvlan_hook(in)),
@@ -158,7 +196,7 @@ static __always_inline int ipvlan_to(ctx_t *ctx)
 		address_learn(ctx, sw, in, frame.in, frame.vid);
 	if (!frame.reflected)
 		frame.reflected = ipvlan_reflected(ctx, sw, in, &frame, host);
-	target = ipvlan_target(ctx, sw, &frame, host);
+	target = ipvlan_target(ctx, sw, in, &frame, host);
 	if (!host && (!target || target == frame.in || target == frame.reflected)) {
 		frame.now = bpf_ktime_get_coarse_ns();
 		return flood_start(ctx, in, &frame);
@@ -222,7 +260,8 @@ static __always_inline int ipvlan_local(ctx_t *ctx, const struct frame *frame)
 }
 
 /* Another endpoint's address: at once, by the stack, or by the wire, where the modes say so. */
-static __always_inline int ipvlan_to_sibling(ctx_t *ctx, const struct vnetx_port *in,
+static __always_inline int ipvlan_to_sibling(ctx_t *ctx, const struct vnetx_switch *sw,
+					     const struct vnetx_port *in,
 					     const struct vnetx_port *out, struct frame *frame)
 {
 	const struct vnetx_port *parent;
@@ -240,6 +279,7 @@ static __always_inline int ipvlan_to_sibling(ctx_t *ctx, const struct vnetx_port
 	}
 	if ((in->flags | out->flags) & VNETX_PORT_L3S)
 		return ipvlan_local(ctx, frame);
+	ipvlan_by_address(ctx, sw, in, frame);
 	return send_unicast(ctx, frame, in, HOOK_INGRESS);
 }
 
@@ -262,7 +302,7 @@ static __always_inline int ipvlan_out(ctx_t *ctx, const struct vnetx_switch *sw,
 	frame->out = address_owner(sw, &to);
 	out = frame->out ? port_get(frame->out) : NULL;
 	if (out && out->flags & VNETX_PORT_IPVLAN)
-		return ipvlan_to_sibling(ctx, in, out, frame);
+		return ipvlan_to_sibling(ctx, sw, in, out, frame);
 	if (in->flags & VNETX_PORT_L3S)
 		return ipvlan_local(ctx, frame);
 	result = ipvlan_ask(ctx, &to, &route);
@@ -285,14 +325,19 @@ static __always_inline int ipvlan_from(ctx_t *ctx)
 	const struct vnetx_port *in = port_get(index);
 	struct frame frame = {
 		.in = index,
+		.epoch = epoch_now(),
 		.len = ctx_len(ctx),
 		.count = ctx_frames(ctx),
 		.lone = 1,
 	};
+	const struct vnetx_flow *flow;
 	__u32 reason;
 
 	if (unlikely(!sw || !in))
 		return CTX_PASS;
+	flow = ipvlan_known(ctx, in);
+	if (likely(flow))
+		return tc_flow(ctx, flow, frame.len, 0);
 	frame.vid = in->flags & VNETX_PORT_VLAN ? in->pvid : 0;
 	reason = address_learn(ctx, sw, in, index, frame.vid);
 	if (likely(reason != VNETX_ADDRESS_TAKEN && !(in->flags & IPVLAN_ROUTED))) {

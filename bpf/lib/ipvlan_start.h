@@ -45,6 +45,8 @@ static __always_inline void ipvlan_start_known(ctx_t *ctx, const struct vnetx_fl
 {
 	IPVLAN_CB(ctx, FROM) = flow->in | (__u32)flow->vid << IPVLAN_VID_SHIFT | IPVLAN_LONE;
 	IPVLAN_CB(ctx, HOST) = flow->out;
+	IPVLAN_CB(ctx, EPOCH) = flow->epoch;
+	IPVLAN_CB(ctx, EPOCH_HIGH) = flow->epoch >> 32;
 	tail_call(ctx, VNETX_MAP(TAIL), VNETX_TAIL_IPVLAN_TO);
 }
 

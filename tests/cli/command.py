@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.topology import NOT_FOUND
+
 COMMAND = str(Path(sys.executable).with_name("vnetx"))
 _numbers = itertools.count()
 
@@ -44,9 +46,12 @@ def vnetx(*arguments: str, status: int | None = 0, **options: Any) -> Done:
 
 
 def pings(namespace: str, address: str, seconds: int = 4) -> bool:
-    """Whether somebody reaches an address."""
+    """Whether somebody reaches an address. If not, the next one begins anew (lib.topology.ping)."""
     command = ("ping", "-n", "-c", "1", "-w", str(seconds), address)
-    return run("ip", "netns", "exec", namespace, *command, status=None).status == 0
+    reached = run("ip", "netns", "exec", namespace, *command, status=None).status == 0
+    if not reached:
+        run("ip", "-n", namespace, "neigh", "flush", *NOT_FOUND, status=None)
+    return reached
 
 
 class Lab:

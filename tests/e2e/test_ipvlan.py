@@ -12,7 +12,15 @@ from scapy.layers.l2 import Ether
 
 from lib.endpoints import Nic, Spec
 from lib.frames import BROADCAST
-from lib.topology import Node, Tap, dhcp_server, ping, run_vnetx, tcp_test, wait_until
+from lib.topology import (
+    Node,
+    Tap,
+    dhcp_server,
+    ping,
+    run_vnetx,
+    tcp_test,
+    wait_until,
+)
 from vnetx import engine, schema, state
 from vnetx.errors import InvalidValue, VnetxError
 from vnetx.model import Vlans

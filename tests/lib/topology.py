@@ -506,13 +506,20 @@ class Joined:
 # ---------------------------------------------------------------- verbs
 
 
+#: Of ip-neighbour(8): those that nobody has answered for.
+NOT_FOUND = ("nud", "incomplete", "nud", "failed")
+
+
 def ping(
     node: Node, address: str, count: int = 1, size: int = 56, *, options: Sequence[str] = ()
 ) -> bool:
-    """Whether every echo request was answered."""
+    """Whether every echo request was answered. If not, the node looks for no neighbour any more:
+    what waits for one would be dropped with it, seconds later."""
     command = ["ping", "-n", "-q", "-c", str(count), "-i", "0.01", "-W", "2", "-s", str(size)]
     with node.entered():
         done = subprocess.run([*command, *options, address], capture_output=True, check=False)
+        if done.returncode:
+            subprocess.run(["ip", "neigh", "flush", *NOT_FOUND], check=False)
     return done.returncode == 0 and f" {count} received".encode() in done.stdout
 
 

@@ -418,6 +418,7 @@ class SwitchMaps:
         for address in wanted:
             key = _abi.pack_neighbour_key(vid, address)
             _bpf.map_update(self.fds["addresses"], key, _abi.pack_address(index))
+        self.advance_epoch()
 
     def holds(self, row: Mapping[str, int]) -> bool:
         """Whether an address that is known is still of use: it was given, or has not aged."""
@@ -448,6 +449,8 @@ class SwitchMaps:
         keys = [key for key, row in self.addresses().items() if which(key, row)]
         for key in keys:
             _bpf.map_delete(self.fds["addresses"], _abi.pack_neighbour_key(*key))
+        if keys:
+            self.advance_epoch()
 
     def _tidy_addresses(self, ports: Mapping[int, Mapping[str, Any]]) -> set[str]:
         """Follows endpoints that went to another VLAN, and forgets addresses that have aged;
@@ -458,6 +461,7 @@ class SwitchMaps:
             self._forget_addresses(lambda _key, _row: True)
             self.set_ipvlan(False)
             return set()
+        moved = False
         for (vid, address), row in self.addresses().items():
             elsewhere = vid != vids.get(row["port"], vid)
             if row["fixed"] and elsewhere:
@@ -466,6 +470,9 @@ class SwitchMaps:
             if elsewhere or not self.holds(row):
                 key = _abi.pack_neighbour_key(vid, address)
                 _bpf.map_delete(self.fds["addresses"], key)
+                moved = True
+        if moved:
+            self.advance_epoch()
         self._count_addresses(vids)
         return set(IPVLAN_PROGRAMS)
 

@@ -359,6 +359,12 @@ enum vnetx_flow_how {
 #define VNETX_FLOW_WIRE 0x20000000u
 
 /*
+ * Beside a device: what an endpoint with its NIC's MAC address sends another one, whose addresses[]
+ * are the two of IPv4 and what stands behind them.
+ */
+#define VNETX_FLOW_BY_ADDRESS 0x10000000u
+
+/*
  * What was decided on frames of known unicast from one address to another that
  * a device receives (or sends).  Holds for VNETX_FLOW_TICKS, in which no FDB
  * entry has to be looked at again, and while nothing changes that the decision
