@@ -37,11 +37,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def pinned_to_a_cpu() -> Iterator[None]:
-    """Each worker of xdist has a CPU: what a test sends arrives in the order of sending."""
-    allowed = sorted(os.sched_getaffinity(0))
+#: Before any test: one that narrows them, and leaves it so, narrows them for itself alone.
+PROCESSORS = sorted(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def processors() -> set[int]:
+    """Where a test runs. Each worker of xdist has one: what a test sends arrives in the order of
+    sending."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    os.sched_setaffinity(0, {allowed[worker % len(allowed)]})
+    return {PROCESSORS[worker % len(PROCESSORS)]}
+
+
+@pytest.fixture(autouse=True)
+def pinned(processors: set[int]) -> Iterator[None]:
+    os.sched_setaffinity(0, processors)
     yield
-    os.sched_setaffinity(0, set(allowed))
+    os.sched_setaffinity(0, set(PROCESSORS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from cli.command import Lab
 
 
-@pytest.fixture(autouse=True)
-def pinned_to_a_cpu() -> None:
-    """Not here, where commands load programs on as many processors as there are."""
+@pytest.fixture
+def processors() -> set[int]:
+    """All of them here, where commands load programs on as many as there are."""
+    return set(range(os.cpu_count() or 1))
 
 
 @pytest.fixture
