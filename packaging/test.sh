@@ -26,9 +26,10 @@ reports=$(mktemp -d)
 # Each program that is put on a device, and each that is taken off, waits for all processors with the lock of all
 # devices held (synchronize_rcu): a sixth of the time. The kernel may be asked not to take its time.
 hurry=/sys/kernel/rcu_expedited
-before=$(cat $hurry)
-[ -w $hurry ] && echo 1 >$hurry
-trap 'rm -rf "$reports"; [ -w $hurry ] && echo "$before" >$hurry' EXIT
+[ -w $hurry ] || hurry=/dev/null
+before=$(<$hurry)
+echo 1 >$hurry
+trap 'rm -rf "$reports"; echo "$before" >$hurry' EXIT
 status=0
 
 # Exit status 5 says that a marker selected nothing, which one of the two passes may.

@@ -12,6 +12,7 @@
 
 #include "lib/epoch.h"
 #include "lib/frame.h"
+#include "lib/ip.h"
 #include "lib/switch.h"
 #include "lib/tag.h"
 
@@ -59,13 +60,10 @@ static __always_inline const struct vnetx_flow *flow_find(ctx_t *ctx, __u32 devi
 	return flow_at(addresses, device, tag.key);
 }
 
-/* The addresses of IPv4, and the four bytes behind them. */
-#define FLOW_IP (ETH_HLEN + 12)
-
 /* Keeps what was decided on @frame, if that holds for as long as flows are kept. */
 static __always_inline void flow_keep(ctx_t *ctx, struct vnetx_flow *new, const struct frame *frame)
 {
-	const __u32 *addresses = ctx_data(ctx) + (frame->by_address ? FLOW_IP : 0);
+	const __u32 *addresses = ctx_data(ctx) + (frame->by_address ? ETH_HLEN + IP_SOURCE : 0);
 	const struct vnetx_switch *sw = switch_get();
 	struct vnetx_flow *flow;
 

@@ -5,6 +5,8 @@
 
 #define IP_VERSION_IHL 0x45 /* version 4, five words */
 #define IP_LEN 20
+/* Where the addresses stand, the destination behind the source. */
+#define IP_SOURCE 12
 #define IP6_LEN 40
 #define IP6_VERSION __constant_htonl(0x60000000)
 

@@ -40,8 +40,8 @@ static __always_inline struct frame ipvlan_frame(ctx_t *ctx)
 }
 
 /*
- * Another endpoint's address: what is decided on this frame holds for the next between the same
- * addresses, if both are who they say (ipvlan_known).
+ * It is for an address that has an owner: what is decided on this frame holds for the next between
+ * the same addresses, if the sender has its own (ipvlan_known).
  */
 static __always_inline void ipvlan_by_address(ctx_t *ctx, const struct vnetx_switch *sw,
 					      const struct vnetx_port *in, struct frame *frame)
@@ -62,7 +62,7 @@ static __always_inline const struct vnetx_flow *ipvlan_known(ctx_t *ctx,
 							     const struct vnetx_port *in)
 {
 	const struct ethhdr *eth = ctx_data(ctx);
-	const __u32 *addresses = (const void *)eth + FLOW_IP;
+	const __u32 *addresses = (const void *)eth + ADDRESS_IP_SOURCE;
 
 	if (ctx->protocol != __constant_htons(ETH_P_IP) || ctx->vlan_present ||
 	    (const void *)addresses + ETH_HLEN > ctx_data_end(ctx))

@@ -15,7 +15,7 @@ from vnetx_perf import namespaces, openvswitch, requirements, subjects
 
 pytestmark = pytest.mark.root
 
-#: Without those of a thousand devices that are made one by one.
+#: Without those of a thousand devices, which take a minute to make.
 KINDS = sorted(kind for kind in subjects.SUBJECTS if not kind.endswith("wire-large"))
 OVS = ["ovs", "ovs-user"]
 

@@ -461,18 +461,13 @@ class SwitchMaps:
             self._forget_addresses(lambda _key, _row: True)
             self.set_ipvlan(False)
             return set()
-        moved = False
         for (vid, address), row in self.addresses().items():
-            elsewhere = vid != vids.get(row["port"], vid)
-            if row["fixed"] and elsewhere:
+            if row["fixed"] and vid != vids.get(row["port"], vid):
                 key = _abi.pack_neighbour_key(vids[row["port"]], address)
                 _bpf.map_update(self.fds["addresses"], key, _abi.pack_address(row["port"]))
-            if elsewhere or not self.holds(row):
-                key = _abi.pack_neighbour_key(vid, address)
-                _bpf.map_delete(self.fds["addresses"], key)
-                moved = True
-        if moved:
-            self.advance_epoch()
+        self._forget_addresses(
+            lambda key, row: key[0] != vids.get(row["port"], key[0]) or not self.holds(row)
+        )
         self._count_addresses(vids)
         return set(IPVLAN_PROGRAMS)
 

@@ -359,8 +359,8 @@ enum vnetx_flow_how {
 #define VNETX_FLOW_WIRE 0x20000000u
 
 /*
- * Beside a device: what an endpoint with its NIC's MAC address sends another one, whose addresses[]
- * are the two of IPv4 and what stands behind them.
+ * Beside a device: what an endpoint with its NIC's MAC address sends another one or the host, whose
+ * addresses[] are the two of IPv4 and what stands behind them.
  */
 #define VNETX_FLOW_BY_ADDRESS 0x10000000u
 
