@@ -6,9 +6,12 @@ second what is plugged in. A subject has one for itself for as long as it is the
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from vnetx_perf.namespaces import Namespace, ip
 
@@ -22,20 +25,27 @@ class Cable:
 
     near: str
     far: str
+    _before: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def plug(self, near: tuple[Namespace, str], far: tuple[Namespace, str]) -> None:
         """Moves each NIC to a namespace, under another name there."""
         for device, (namespace, name) in ((self.near, near), (self.far, far)):
+            (self._before[device],) = json.loads(ip("-json", "link", "show", "dev", device))
             ip("link", "set", "dev", device, "down")
             ip("link", "set", "dev", device, "netns", namespace.name, "name", name)
 
     def unplug(self, near: tuple[Namespace, str], far: tuple[Namespace, str]) -> None:
-        """Undoes :meth:`plug`."""
+        """Undoes :meth:`plug`, or what it has done of it; MAC addresses and MTUs are as before."""
         for device, (namespace, name) in ((self.near, near), (self.far, far)):
-            namespace.ip(
-                f"link set dev {name} down",
-                f"link set dev {name} netns {os.getpid()} name {device}",
-            )
+            before = self._before.pop(device, None)
+            with contextlib.suppress(RuntimeError):
+                if before:
+                    namespace.ip(
+                        f"link set dev {name} down",
+                        f"link set dev {name} address {before['address']} mtu {before['mtu']}",
+                        f"link set dev {name} netns {os.getpid()} name {device}",
+                    )
+                    ip("link", "set", "dev", device, "up" if "UP" in before["flags"] else "down")
         _taken.discard(self)
 
 
@@ -56,6 +66,9 @@ def lacking() -> str:
     for name in (name for cable in cables for name in (cable.near, cable.far)):
         if name not in there:
             return f"{VARIABLE}: there is no interface {name}: ip link"
+        (shown,) = json.loads(ip("-json", "address", "show", "dev", name))
+        if any(each["scope"] == "global" for each in shown["addr_info"]):
+            return f"{VARIABLE}: {name} has addresses, which it would lose: name NICs without"
     return ""
 
 
