@@ -147,7 +147,13 @@ class Subject:
             host.ip(*self.host_commands(index))
 
     def converge(self) -> None:
-        """Lets every host be learned: each sends one datagram to its neighbour."""
+        """Lets every host be learned: each sends one datagram to its neighbour.
+
+        A bridge's port forwards once the kernel has seen to its carrier, for some a second later:
+        for both ends of a trunk that have the same number.
+        """
+        for namespace, names in self._devices(self._known):
+            namespace.wait_until_up(names)
         for index, host in enumerate(self.hosts):
             with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"\0", (host_address((index + 1) % self._known), 9))
@@ -213,17 +219,18 @@ class Subject:
             what :meth:`extra_state` adds: sysctls, hooks, versions.
         """
         devices: dict[str, Any] = {}
-        for namespace, names in self._devices():
+        for namespace, names in self._devices(_MOST_IN_STATE):
             with namespace.entered():
                 for name in names:
                     devices[f"{namespace.role}/{name}"] = _device_state(name)
         return {"devices": devices, **self.extra_state()}
 
-    def _devices(self) -> Iterator[tuple[Namespace, list[str]]]:
-        for host in self.hosts[:_MOST_IN_STATE]:
+    def _devices(self, most: int) -> Iterator[tuple[Namespace, list[str]]]:
+        """Of the first hosts, their ports and what is between them."""
+        for host in self.hosts[:most]:
             yield host, ["eth0"]
         if self.switch is not None:
-            yield self.switch, self.ports[:_MOST_IN_STATE] + self.inner
+            yield self.switch, self.ports[:most] + self.inner
 
     def extra_state(self) -> dict[str, Any]:
         """What matters of this kind beside its devices."""

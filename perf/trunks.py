@@ -72,21 +72,14 @@ class Trunk(Subject):
             if switch is not None:
                 yield switch, ports[0]
 
-    def converge(self) -> None:
-        """A bridge's port forwards once the kernel has seen to its carrier, a second later on
-        some: where both ends of the trunk have the same number it takes its time."""
-        for namespace, names in self._devices():
-            namespace.wait_until_up(names)
-        super().converge()
-
     def remove(self) -> None:
         super().remove()
         if self.far is not None:
             self.far.delete()
         self.far = None
 
-    def _devices(self) -> Iterator[tuple[Namespace, list[str]]]:
-        yield from super()._devices()
+    def _devices(self, most: int) -> Iterator[tuple[Namespace, list[str]]]:
+        yield from super()._devices(most)
         if self.far is not None:
             yield self.far, self.far_ports + self.inner
 

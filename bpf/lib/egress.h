@@ -4,6 +4,7 @@
 #define VNETX_EGRESS_H
 
 #include "lib/eth.h"
+#include "lib/forget.h"
 #include "lib/frame.h"
 #include "lib/tag.h"
 #include "lib/vlan.h"
@@ -99,6 +100,7 @@ static __always_inline struct vnetx_flow egress_decide(ctx_t *ctx, const struct 
 			       tag_foreign(&frame->tag) && !(flow.how & VNETX_FLOW_POP));
 	if (egress_stacks_tags(&flow, frame))
 		flow.how &= ~VNETX_FLOW_XDP;
+	flow.how = forget(flow.how);
 	flow.push_tpid = tag_tpid(&tag);
 	flow.push_tci = tag.tci;
 	return flow;

@@ -63,7 +63,7 @@ static __always_inline __u32 fdb_clock_push(const struct vnetx_fdb_key *key)
 	return bpf_map_push_elem(VNETX_MAP(FDB_CLOCK), &tick, 0) ? 0 : tick.generation;
 }
 
-/* Looks at the head of the clock.  Returns 1 when that gave an entry's memory back. */
+/* Looks at the head of the clock.  Returns 1 when that gave an entry's memory back, -1 without one. */
 static __always_inline int fdb_clock_step(const struct vnetx_switch *sw, __u64 now)
 {
 	struct vnetx_fdb_tick tick;
@@ -71,7 +71,7 @@ static __always_inline int fdb_clock_step(const struct vnetx_switch *sw, __u64 n
 	__u16 port;
 
 	if (bpf_map_pop_elem(VNETX_MAP(FDB_CLOCK), &tick))
-		return 0;
+		return -1;
 	entry = fdb_lookup(&tick.key);
 	if (!entry || entry->generation != tick.generation || (entry->flags & FDB_FIXED))
 		return 0;
@@ -143,9 +143,8 @@ static __always_inline __u32 fdb_create(const struct vnetx_switch *sw,
 	err = map_insert(VNETX_MAP(FDB), key, &entry);
 	if (unlikely(err == -E2BIG)) {
 #pragma clang loop unroll(disable)
-		for (i = 0; i < FDB_CLOCK_STEPS_FULL; i++)
-			if (fdb_clock_step(sw, now))
-				break;
+		for (i = 0; i < FDB_CLOCK_STEPS_FULL && !fdb_clock_step(sw, now); i++)
+			;
 		err = map_insert(VNETX_MAP(FDB), key, &entry);
 	}
 	if (unlikely(err == -E2BIG))

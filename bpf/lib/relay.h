@@ -9,6 +9,7 @@
 #include "lib/endpoint.h"
 #include "lib/eth.h"
 #include "lib/fdb.h"
+#include "lib/forget.h"
 #include "lib/frame.h"
 #include "lib/port.h"
 #include "lib/stats.h"
@@ -111,11 +112,12 @@ static __always_inline __u32 relay(ctx_t *ctx, const struct vnetx_switch *sw,
 	refusal = frame->from_vtep ? vlan_of_vni(in, frame) : vlan_classify(ctx, sw, in, frame);
 	if (unlikely(refusal))
 		return decision == RELAY_LOCAL ? decision : refusal;
+	decision = forget(decision);
 	frame->until = ~0ULL;
 	if (likely((in->flags & (VNETX_PORT_LEARNING | ENDPOINT_MODES)) == VNETX_PORT_LEARNING &&
 		   !frame->unlearned))
-		frame->notice =
-			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until);
+		frame->notice = forget(
+			fdb_learn(sw, &frame->src, in, frame->in, frame->now, &frame->until));
 	if (unlikely(frame->notice == VNETX_OWN_SOURCE) && !frame->from_vtep)
 		relay_reflected(frame);
 	if (eth_is_group(frame->dst.mac))

@@ -8,6 +8,7 @@
 #ifndef VNETX_VLAN_H
 #define VNETX_VLAN_H
 
+#include "lib/forget.h"
 #include "lib/frame.h"
 #include "lib/tag.h"
 #include "lib/vlan_rule.h"
@@ -75,7 +76,7 @@ static __always_inline __u32 vlan_classify(ctx_t *ctx, const struct vnetx_switch
 	vlans = vlans_of(frame->in);
 	if (unlikely(!vlans || !vlan_in(vlans->member, vid)))
 		return VNETX_VLAN_INGRESS;
-	frame->vid = vid;
+	frame->vid = forget(vid);
 	if (!(in->flags & VNETX_PORT_SHARED)) {
 		frame->src.bd = vid;
 		frame->dst.bd = vid;

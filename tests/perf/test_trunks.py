@@ -96,8 +96,8 @@ def test_what_a_kernel_lacks_for_vlans_is_told_with_the_remedy(monkeypatch):
 
 
 def test_a_device_without_carrier_is_told(monkeypatch):
-    monkeypatch.setattr(namespaces, "_UP_S", 0)
     with subjects.make("direct") as subject:
+        monkeypatch.setattr(namespaces, "_UP_S", 0)
         subject.hosts[0].wait_until_up(["eth0"])
         subject.hosts[0].ip("link set dev eth0 down")
         with pytest.raises(RuntimeError, match="eth0 in h0: no carrier"):
