@@ -46,7 +46,7 @@ bench-check: setup  ## measure, and fail on a significant loss against perf/base
 	$(SUDO) $(BIN)/python -m vnetx_perf.gate $(ARGS)
 
 bench-vm: setup-test  ## measure under Debian's own kernel, emulated: it has ipvlan, openvswitch and 8021q
-	$(SUDO) env VNETX_VM_CABLES=4 tests/vm/run.sh --timeout 1800 -- $(BIN)/vnetx bench $(or $(ARGS),$(BENCH_VM))
+	$(SUDO) env VNETX_VM_CABLES=5 tests/vm/run.sh --timeout 1800 -- $(BIN)/vnetx bench $(or $(ARGS),$(BENCH_VM))
 
 lint: setup-test  ## style, types, layering
 	$(BIN)/ruff check

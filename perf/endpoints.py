@@ -89,16 +89,32 @@ class FromCable(FromWire):
         return super().missing() or cables.lacking()
 
     def make_nic(self, switch: Namespace) -> None:
+        self.take_cable(switch, NIC)
+
+    def take_cable(self, near: Namespace, name: str) -> None:
+        """The NIC that is attached goes there, under that name; the first host has the other."""
+        self._ends = (near, name), (self.hosts[0], "eth0")
         self._cable = cables.take()
-        self._cable.plug((switch, NIC), (self.hosts[0], "eth0"))
+        self._cable.plug(*self._ends)
 
     def remove(self) -> None:
-        if self._cable and self.switch:
+        if self._cable:
             with contextlib.suppress(Exception):
                 self.detach()
-            self._cable.unplug((self.switch, NIC), (self.hosts[0], "eth0"))
+            self._cable.unplug(*self._ends)
             self._cable = None
         super().remove()
+
+
+class DirectCable(FromCable):
+    """The limit: the container has the NIC for itself."""
+
+    kind = "direct-cable"
+    title = "a cable, its NIC in the container"
+    most_hosts = 2
+
+    def build(self) -> None:
+        self.take_cable(self.hosts[1], "eth0")
 
 
 class Kernel(OnNic):
@@ -286,7 +302,7 @@ OURS: tuple[type[Subject], ...] = (VnetxMacvlan, VnetxIpvlanL2, VnetxIpvlanL3)
 KINDS: tuple[type[Subject], ...] = (
     *(MacvlanWire, VnetxMacvlanWire, VnetxMacvlanWireXdp),
     *(MacvlanWireLarge, VnetxMacvlanWireLarge),
-    *(MacvlanCable, VnetxMacvlanCable, VnetxMacvlanCableXdp),
+    *(DirectCable, MacvlanCable, VnetxMacvlanCable, VnetxMacvlanCableXdp),
 )
 #: What ratios are of, unless others are asked for.
 AGAINST = (MacvlanWire.kind,)

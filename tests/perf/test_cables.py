@@ -28,11 +28,12 @@ def shown(name):
     return link["address"], link["mtu"], "UP" in link["flags"]
 
 
-def test_both_ends_come_back(ends):
+@pytest.mark.parametrize(("kind", "ports"), [("macvlan-cable", ["lower"]), ("direct-cable", [])])
+def test_both_ends_come_back(ends, kind, ports):
     before = [shown(name) for name in ends]
     for _ in range(2):
-        with subjects.make("macvlan-cable") as subject:
-            assert subject.ports == ["lower"]
+        with subjects.make(kind) as subject:
+            assert subject.ports == ports
             with pytest.raises(RuntimeError, match="no cable is left"):
                 subjects.make("macvlan-cable").__enter__()
         assert [shown(name) for name in ends] == before
