@@ -140,6 +140,30 @@ def test_an_endpoint_that_is_renamed_and_taken_down_and_moved(lab: Lab, nodes: l
     assert "eth0" not in devices(nodes[2])
 
 
+def test_what_follows_an_endpoint_into_another_namespace(lab: Lab, nodes: list[str]) -> None:
+    """Its addresses, and those that the FDB has behind it; a command that fails takes none away."""
+    behind = {"02:00:5e:00:99:01": "static", "02:00:5e:00:99:02": "sticky"}
+    add(lab, nodes[0], "m1", "192.0.2.51")
+    for mac, state in behind.items():
+        sticky = ("--sticky",) if state == "sticky" else ()
+        lab.vnetx("fdb", "add", mac, "--port", "vx-m1", *sticky)
+
+    def found() -> dict[str, str]:
+        entries = lab.show("fdb", "show", "--port", "vx-m1")
+        return {each["mac"]: each["state"] for each in entries if each["state"] != "local"}
+
+    assert found() == behind
+    run("ip", "-n", nodes[2], "link", "add", "name", "m1", "type", "veth", "peer", "name", "other")
+    lab.vnetx("link", "add", "m1", "--to-netns", nodes[2], status=1)
+    assert found() == behind
+    assert pings(nodes[0], "192.0.2.100")
+    lab.vnetx("link", "add", "m1", "--to-netns", nodes[1])
+    assert found() == behind
+    assert "m1" not in devices(nodes[0])
+    assert pings(nodes[1], "192.0.2.100")
+    assert lab.show("link", "show")[0]["addresses"] == ["192.0.2.51/24"]
+
+
 def test_a_namespace_that_is_deleted_with_its_endpoint(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51")
     run("ip", "netns", "delete", nodes[0])

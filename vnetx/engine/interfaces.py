@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
+from vnetx.datapath.fdb import Fdb
 from vnetx.engine.ipvlan import Ipvlan
 from vnetx.engine.kind import Kind, alias
 from vnetx.engine.macvlan import Macvlan
@@ -49,8 +51,23 @@ def interface_of_port(session: Session, switch: str, ifindex: int) -> str | None
     return None
 
 
-def set_interface(session: Session, switch: str, name: str, wanted: Interface) -> None:
-    """Makes an interface, or one that is there what `wanted` says."""
+#: Addresses with a static entry and their bridge domains, and whether they are sticky.
+_Addresses = Mapping[tuple[bytes, int], bool]
+
+
+def set_interface(
+    session: Session,
+    switch: str,
+    name: str,
+    wanted: Interface,
+    behind: _Addresses = MappingProxyType({}),
+) -> None:
+    """Makes an interface, or one that is there what `wanted` says.
+
+    Args:
+        behind: static entries of the FDB that its port gets; those that it has it keeps, also where
+            it has to be made anew.
+    """
     kind = KINDS[wanted.kind]
     maps = session.maps(switch) if switch in session.names() else None
     record = maps.interfaces().get(name) if maps else None
@@ -61,6 +78,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
         if not (whole and same and kind.is_same(session, record, wanted)):
             if whole:
                 KINDS[record["kind"]].check_removable(session, name, record)
+            behind = _behind(session, switch, record)
             remove_interface(session, switch, name)
             record = None
     if not record:
@@ -76,6 +94,7 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     if port is None:
         raise VnetxError(f"interface {name}", "its port vanished")
     kind.attach(session, switch, port, wanted, place)
+    _put_behind(session, switch, port.ifindex, behind)
     now = kind.seen(session, name, record)
     if now is None:
         raise VnetxError(
@@ -87,6 +106,20 @@ def set_interface(session: Session, switch: str, name: str, wanted: Interface) -
     session.if_it_fails(kind.write, session, name, record, before)
     if kind.write(session, name, record, wanted):
         session.executor.done.append(f"{name} has {kind.told(wanted)}")
+
+
+def _behind(session: Session, switch: str, record: Mapping[str, Any]) -> _Addresses:
+    """Of the port of an interface."""
+    maps = session.maps(switch)
+    index = maps.index_of(record["ifindex"])
+    entries = Fdb(maps).static_entries() if index else {}
+    return {key: sticky for key, (port, sticky) in entries.items() if port == index}
+
+
+def _put_behind(session: Session, switch: str, ifindex: int, addresses: _Addresses) -> None:
+    maps = session.maps(switch)
+    for (mac, bd), sticky in addresses.items():
+        Fdb(maps).add(mac, maps.index_of(ifindex), sticky=sticky, bd=bd)
 
 
 def _is_whole(session: Session, record: Mapping[str, Any]) -> bool:
@@ -105,7 +138,8 @@ def remove_interface(session: Session, switch: str, name: str) -> None:
     if session.executor.rehearsing:
         return
     if before := observed(session, switch).get(name):
-        session.if_it_fails(set_interface, session, switch, name, before)
+        behind = _behind(session, switch, record)
+        session.if_it_fails(set_interface, session, switch, name, before, behind)
     port = session.links.by_index(record["ifindex"]) if record["ifindex"] else None
     if port and port.alias == alias(switch, name):  # another device may have its number
         detach_one(session, switch, port.ifindex)
