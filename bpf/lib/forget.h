@@ -15,7 +15,7 @@ static __always_inline __u32 forget(__u32 word)
 {
 	volatile __u64 place = (__u64)word << 32 | 1;
 
-	return ((volatile __u32 *)&place)[1];
+	return ((volatile __u32 *)&place)[__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__];
 }
 
 #endif
