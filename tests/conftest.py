@@ -20,7 +20,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("vnetx")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+#: The inner loop has one case of each test of these layers.
+ONE_CASE = ("e2e", "cli") if "VNETX_ONE_CASE" in os.environ else ()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seen = set()
+    for item in list(items):
+        test = item.nodeid.partition("[")[0]
+        if test in seen and item.path.parent.name in ONE_CASE:
+            items.remove(item)
+            config.hook.pytest_deselected(items=[item])
+        seen.add(test)
     # the virtual machine takes long; what forks does so while the process is small
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("vm", "forks")])
     if os.geteuid() == 0:

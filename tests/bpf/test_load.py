@@ -277,6 +277,7 @@ def test_a_missing_program_is_told(sources: Path) -> None:
 
 
 @pytest.mark.usefixtures("sources")
+@pytest.mark.slow
 def test_compiling_twice(tmp_path: Path) -> None:
     first = build.build()
     first.code(PROGRAMS)

@@ -212,6 +212,7 @@ ERRORS: dict[tuple[str, ...], str] = {
 }
 
 
+@pytest.mark.slow
 def test_errors_change_nothing(lab: Lab, nodes: list[str]) -> None:
     add(lab, nodes[0], "m1", "192.0.2.51", "--mac", "02:00:5e:00:00:51")
     lab.vnetx("switch", "add", "other")
@@ -231,6 +232,7 @@ def test_errors_change_nothing(lab: Lab, nodes: list[str]) -> None:
     assert lab.vnetx("export").out == before[0]
 
 
+@pytest.mark.slow
 def test_one_that_takes_the_nic(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
     """Passthru: all that comes by the wire is its, and nothing is beside it."""
     lab = make_lab(1)

@@ -260,6 +260,7 @@ links:
 """
 
 
+@pytest.mark.slow
 def test_a_changed_file(made: Made) -> None:
     """Ends move, nodes come and go, a switch gets what it can only be made with; and back."""
     made.build(PAIR)

@@ -236,6 +236,7 @@ ERRORS: dict[tuple[str, ...], str] = {
 }
 
 
+@pytest.mark.slow
 def test_errors_change_nothing(pair: Lab, own: str) -> None:
     made(pair, own)
     pair.vnetx("switch", "add", "other")

@@ -32,6 +32,7 @@ def four(make_lab: Callable[..., Lab]) -> Lab:
     return make_lab(4)
 
 
+@pytest.mark.slow
 def test_only_ports_of_one_vlan_reach_each_other(four: Lab) -> None:
     four.vnetx("attach", "p1", "p2", "--access", "10")
     said = four.vnetx("attach", "p3", "p4", "--access", "20").err
@@ -65,6 +66,7 @@ def test_an_unaware_switch_says_so_and_becomes_aware_with_the_first_vlan(lab: La
     assert modes(lab) == {"p1": ("trunk", 1, [1, 10]), "p2": ("access", 1, [1])}
 
 
+@pytest.mark.slow
 def test_a_host_has_its_vlan_by_a_rule(four: Lab) -> None:
     """h1 is on a port without a VLAN of its own; h2 and h3 are in VLANs 10 and 20."""
     mac = "02:00:5e:00:00:01"
@@ -104,6 +106,7 @@ def test_what_a_switch_keeps_of_vlans_is_exported(lab: Lab, tmp_path: Path) -> N
     assert lab.vnetx("export").out == file.read_text()
 
 
+@pytest.mark.slow
 def test_two_switches_joined_by_a_trunk(four: Lab) -> None:
     """h1 and h3 in VLAN 10, h2 and h4 in VLAN 20; a cable carries both."""
     four.ip("link add dev t1 type veth peer name t2", "link set dev t1 up", "link set dev t2 up")

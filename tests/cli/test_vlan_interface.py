@@ -163,6 +163,7 @@ def test_another_device_with_the_number_of_its_port(routed: Lab) -> None:
     assert {"other", "o2"} <= devices(routed.name)
 
 
+@pytest.mark.slow
 def test_documents(routed: Lab, tmp_path: Path) -> None:
     file = tmp_path / "vnetx.yaml"
     file.write_text(routed.vnetx("export").out)
@@ -188,6 +189,7 @@ def test_documents(routed: Lab, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_vlans_in_use(routed: Lab) -> None:
     routed.vnetx("vlan", "rule", "add", "10", "--protocol", "arp")
     error = routed.vnetx("vlan", "del", "10,30", status=1).err
@@ -231,6 +233,7 @@ OTHERS: dict[tuple[str, ...], str] = {
 }
 
 
+@pytest.mark.slow
 def test_errors_change_nothing(routed: Lab) -> None:
     routed.inside("sysctl", "-q", "net.ipv6.conf.vnetx0/10.disable_ipv6=1")
     before = routed.vnetx("export").out, devices(routed.name)

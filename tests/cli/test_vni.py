@@ -48,6 +48,7 @@ def behind(lab: Lab, **wanted: Any) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_two_hosts_over_an_overlay(labs: tuple[Lab, Lab]) -> None:
     near, far = labs
     for lab, own, other in ((near, NEAR, FAR), (far, FAR, NEAR)):
@@ -66,6 +67,7 @@ def test_two_hosts_over_an_overlay(labs: tuple[Lab, Lab]) -> None:
     assert behind(near, vtep=FAR) == []
 
 
+@pytest.mark.slow
 def test_vlans_are_overlays_of_their_own(labs: tuple[Lab, Lab]) -> None:
     near, far = labs
     for lab, own, other in ((near, NEAR, FAR), (far, FAR, NEAR)):
@@ -82,6 +84,7 @@ def test_vlans_are_overlays_of_their_own(labs: tuple[Lab, Lab]) -> None:
     assert behind(near, vni=2000, vlan=20)
 
 
+@pytest.mark.slow
 def test_show(near: Lab) -> None:
     near.vnetx("vni", "add", "7", "--local", NEAR, "--remote", FAR, "--dev", "u0", "--ttl", "9")
     near.vnetx("vni", "add", "7", "--remote", "203.0.113.9", "--tos", "inherit", "--df")
@@ -146,6 +149,7 @@ switches:
 """
 
 
+@pytest.mark.slow
 def test_documents(near: Lab, tmp_path: Path) -> None:
     file = tmp_path / "lab.yaml"
     file.write_text(DOCUMENT)
@@ -193,6 +197,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 def test_bad_input(near: Lab) -> None:
     """Exit 1 or 2, words that tell, and nothing changed."""
     near.vnetx("attach", "p1", "p2")

@@ -66,6 +66,7 @@ def in_use() -> tuple[int, int]:
 
 
 @pytest.mark.timeout(300 + 2 * TIMES)
+@pytest.mark.slow
 def test_made_and_deleted_over_and_over() -> None:
     """MV-01 (LTP's macvlan01), in all modes."""
     with Nic() as nic:

@@ -583,6 +583,7 @@ def test_third_of_three_devices_fails(machine: Machine, far: Namespace) -> None:
     lab.assert_is(given, "p1 was a port already, on another hook")
 
 
+@pytest.mark.slow
 def test_plan_that_is_stopped_is_taken_back(machine: Machine, far: Namespace) -> None:
     lab = Lab(machine, far, Scenario(attach("p1", "p3", hook="xdp")))
     for number in range(200):

@@ -248,6 +248,7 @@ IMPOSSIBLE: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_what_cannot_be(machine: Machine) -> None:
     machine.call(engine.switch_add, "br0", SMALL)
     machine.call(engine.switch_add, "other", SMALL)
