@@ -28,6 +28,10 @@ class VnetxError(Exception):
         return type(self), (self.what, self.why, self.remedy, self.detail)
 
 
+class NoSwitch(VnetxError):  # noqa: N818 - the word says it
+    """There is no switch of this name, or none any more."""
+
+
 class InvalidValue(VnetxError):  # noqa: N818 - the word says it
     """The input itself is wrong, whatever the machine's state; the CLI exits with 2."""
 

@@ -22,7 +22,7 @@ from vnetx.config import StaticEntry
 from vnetx.datapath import pins
 from vnetx.datapath.fdb import Fdb, PortNames
 from vnetx.datapath.maps import SwitchMaps
-from vnetx.errors import VnetxError
+from vnetx.errors import NoSwitch, VnetxError
 from vnetx.model import (
     PortSettings,
     SwitchSettings,
@@ -327,6 +327,20 @@ def wires_of(maps: SwitchMaps) -> list[Wire]:
     return sorted(found, key=lambda wire: wire.ends)
 
 
+def _each(names: Sequence[str] | None = None) -> Iterator[SwitchMaps]:
+    """Those named, or all switches of this network namespace; who asks for all misses none that
+    goes meanwhile."""
+    for name in pins.switch_names() if names is None else names:
+        with contextlib.ExitStack() as stack:
+            try:
+                maps = stack.enter_context(SwitchMaps.open(name))
+            except NoSwitch:
+                if names is not None:
+                    raise
+                continue
+            yield maps
+
+
 def switches(names: Sequence[str] | None = None) -> list[SwitchView]:
     """The switches of this network namespace, or those named.
 
@@ -334,9 +348,8 @@ def switches(names: Sequence[str] | None = None) -> list[SwitchView]:
         VnetxError: no switch of that name, damaged pins, no privileges.
     """
     found = []
-    for name in pins.switch_names() if names is None else names:
-        with SwitchMaps.open(name) as maps:
-            found.append(view(maps))
+    for maps in _each(names):
+        found.append(view(maps))
     return found
 
 
@@ -411,30 +424,25 @@ def vnis(names: Sequence[str] | None = None) -> list[VniView]:
     from vnetx.links import vxlan_drops  # takes a while, which what asks for no VNI need not wait
 
     found = []
-    for name in pins.switch_names() if names is None else names:
-        with SwitchMaps.open(name) as maps:
-            first, reasons, records = maps.meta()["max_ports"], maps.reasons(), maps.vnis()
-            by_device: dict[int, list[VtepView]] = {}
-            for index, (address, ifindex) in sorted(maps.vteps().items()):
-                seen = VtepView(
-                    unpack_address(address), index < first, _stats(maps, index, reasons)
-                )
-                by_device.setdefault(maps.index_of(ifindex), []).append(seen)
-            all_own = vnis_of(maps)
-            dropped: dict[int, dict[str, int]] = {}
-            for ifindex in maps.vxlan_devices():
-                dropped |= vxlan_drops(ifindex)
-            flooded = {remote for own in all_own.values() for remote in own.flooded}
-            for vni, own in all_own.items():
-                stats = maps.vlan_stats(own.vid) if own.vid else None
-                others = flooded - {*own.flooded}
-                vteps = by_device.get(records[vni]["device"], [])
-                vteps = [vtep for vtep in vteps if vtep.address not in others]
-                unreachable = {
-                    remote: why for remote in own.remotes if (why := _unreachable(remote))
-                }
-                drops = dropped.get(vni, {})
-                found.append(VniView(vni, name, own, stats, vteps, unreachable, drops))
+    for maps in _each(names):
+        first, reasons, records = maps.meta()["max_ports"], maps.reasons(), maps.vnis()
+        by_device: dict[int, list[VtepView]] = {}
+        for index, (address, ifindex) in sorted(maps.vteps().items()):
+            seen = VtepView(unpack_address(address), index < first, _stats(maps, index, reasons))
+            by_device.setdefault(maps.index_of(ifindex), []).append(seen)
+        all_own = vnis_of(maps)
+        dropped: dict[int, dict[str, int]] = {}
+        for ifindex in maps.vxlan_devices():
+            dropped |= vxlan_drops(ifindex)
+        flooded = {remote for own in all_own.values() for remote in own.flooded}
+        for vni, own in all_own.items():
+            stats = maps.vlan_stats(own.vid) if own.vid else None
+            others = flooded - {*own.flooded}
+            vteps = by_device.get(records[vni]["device"], [])
+            vteps = [vtep for vtep in vteps if vtep.address not in others]
+            unreachable = {remote: why for remote in own.remotes if (why := _unreachable(remote))}
+            drops = dropped.get(vni, {})
+            found.append(VniView(vni, maps.name, own, stats, vteps, unreachable, drops))
     return found
 
 
@@ -463,29 +471,27 @@ def neighbours(names: Sequence[str] | None = None) -> list[NeighbourView]:
         VnetxError: as :func:`switches`.
     """
     found = []
-    for name in pins.switch_names() if names is None else names:
-        with SwitchMaps.open(name) as maps:
-            of = {record["vid"]: vni for vni, record in maps.vnis().items()}
-            static, now = maps.neighbours(), time.monotonic()
-            ageing = maps.meta()["ageing_s"]
-            rows = [(key, row, None) for key, row in static.items()]
-            for key, row in maps.neighbours(learned=True).items():
-                age = max(now - row["seen_ns"] / 1e9, 0.0)
-                if key not in static and age < ageing:
-                    rows.append((key, row, age))
-            for (vid, address), row, age in sorted(rows, key=lambda each: each[0]):
-                state, ip = "static" if age is None else "learned", unpack_address(address)
-                if vid in of:
-                    found.append(NeighbourView(of[vid], name, ip, row["mac"], state, age))
+    for maps in _each(names):
+        of = {record["vid"]: vni for vni, record in maps.vnis().items()}
+        static, now = maps.neighbours(), time.monotonic()
+        ageing = maps.meta()["ageing_s"]
+        rows = [(key, row, None) for key, row in static.items()]
+        for key, row in maps.neighbours(learned=True).items():
+            age = max(now - row["seen_ns"] / 1e9, 0.0)
+            if key not in static and age < ageing:
+                rows.append((key, row, age))
+        for (vid, address), row, age in sorted(rows, key=lambda each: each[0]):
+            state, ip = "static" if age is None else "learned", unpack_address(address)
+            if vid in of:
+                found.append(NeighbourView(of[vid], maps.name, ip, row["mac"], state, age))
     return found
 
 
 def all_vnis() -> dict[str, dict[int, Vni]]:
     """The VNIs of each switch, as a configuration has them."""
     found = {}
-    for name in pins.switch_names():
-        with SwitchMaps.open(name) as maps:
-            found[name] = vnis_of(maps)
+    for maps in _each():
+        found[maps.name] = vnis_of(maps)
     return found
 
 
@@ -512,10 +518,9 @@ def vlans(names: Sequence[str] | None = None) -> list[VlanView]:
         VnetxError: as :func:`switches`.
     """
     found = []
-    for name in pins.switch_names() if names is None else names:
-        with SwitchMaps.open(name) as maps:
-            if settings_of(maps).vlan_aware:
-                found.extend(_vlans(maps))
+    for maps in _each(names):
+        if settings_of(maps).vlan_aware:
+            found.extend(_vlans(maps))
     return found
 
 
@@ -535,14 +540,13 @@ def find_port(ifname: str) -> PortView:
 def static_entries() -> dict[str, list[StaticEntry]]:
     """The static FDB entries of each switch, as a configuration has them."""
     found = {}
-    for name in pins.switch_names():
-        with SwitchMaps.open(name) as maps:
-            names = PortNames.of(maps)
-            found[name] = [
-                StaticEntry(mac, names[port], sticky, None, names.vnis.get(bd))
-                if port in names.vteps
-                else StaticEntry(mac, names[port], sticky, bd or None)
-                for (mac, bd), (port, sticky) in Fdb(maps).static_entries().items()
-                if names.names.get(port)
-            ]
+    for maps in _each():
+        names = PortNames.of(maps)
+        found[maps.name] = [
+            StaticEntry(mac, names[port], sticky, None, names.vnis.get(bd))
+            if port in names.vteps
+            else StaticEntry(mac, names[port], sticky, bd or None)
+            for (mac, bd), (port, sticky) in Fdb(maps).static_entries().items()
+            if names.names.get(port)
+        ]
     return found

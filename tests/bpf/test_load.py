@@ -17,7 +17,7 @@ import pytest
 from lib.dataplane import TC_PASS, Dataplane
 from lib.namespaces import Namespace
 from lib.topology import wait_until
-from vnetx import _abi, _bpf
+from vnetx import _abi, _bpf, state
 from vnetx.datapath import build, load, pins
 from vnetx.datapath.maps import CORE_PROGRAMS, SwitchMaps, entries_of
 from vnetx.errors import VnetxError
@@ -142,6 +142,26 @@ def test_open() -> None:
         maps.set_port_of(7, 3)
     with SwitchMaps.open("sw") as again:
         assert again.port_of() == {7: 3}
+
+
+def test_one_that_goes_while_it_is_opened(namespace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks at all switches meanwhile sees none, and no damage."""
+    with make() as maps:
+        maps.publish()
+    plain, left = _bpf.obj_get, [3]
+
+    def get(path: str) -> int:
+        left[0] -= 1
+        if not left[0]:
+            going = (namespace / "sw").rename(namespace / "sw~old")
+            pins.remove_tree(going)
+        return plain(path)
+
+    monkeypatch.setattr(_bpf, "obj_get", get)
+    assert state.switches() == []
+    assert left[0] == 0
+    with pytest.raises(VnetxError, match="there is none of this name"):
+        state.switches(["sw"])
 
 
 @pytest.mark.parametrize("name", ["ports", "fdb", "events", "tail", "fdb_clock"])

@@ -20,7 +20,7 @@ from typing import Any
 from vnetx import _abi, _bpf, _vlan, vlan_rule
 from vnetx.datapath import load, pins
 from vnetx.datapath.build import Build
-from vnetx.errors import VnetxError, from_os
+from vnetx.errors import NoSwitch, VnetxError, from_os
 from vnetx.model import ENDPOINT_KINDS, PortSettings, format_mac
 
 _U32 = struct.Struct("=I")
@@ -101,11 +101,13 @@ class SwitchMaps:
         """The maps of an existing switch of this network namespace.
 
         Raises:
-            VnetxError: no such switch; its pins are incomplete, foreign or of another layout.
+            NoSwitch: there is none of this name.
+            VnetxError: its pins are incomplete, foreign or of another layout.
         """
         directory = pins.switch_directory(name)
-        if not directory.is_dir():
-            raise VnetxError(f"switch {name}", "there is none of this name", "vnetx switch show")
+        itself = pins.inode(directory)
+        if itself is None:
+            raise NoSwitch(f"switch {name}", "there is none of this name", "vnetx switch show")
         fds: dict[str, int] = {}
         try:
             for row in _abi.MAPS:
@@ -114,6 +116,8 @@ class SwitchMaps:
                 _check_layout(row, fds[row["name"]], path)
         except OSError as error:
             _close(fds)
+            if pins.inode(directory) != itself:  # it went meanwhile
+                return cls.open(name)
             if error.errno in (errno.EPERM, errno.EACCES):
                 raise from_os(f"opening switch {name}", error) from error
             raise VnetxError(

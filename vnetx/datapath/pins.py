@@ -184,6 +184,14 @@ def switch_directory(name: str) -> Path:
     return namespace_directory() / encode(name)
 
 
+def inode(directory: Path) -> int | None:
+    """Which directory it is; None: there is none of this name."""
+    try:
+        return directory.stat().st_ino if directory.is_dir() else None
+    except OSError:
+        return None
+
+
 def switch_names() -> list[str]:
     """The switches of this network namespace.
 
