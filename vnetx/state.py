@@ -328,8 +328,8 @@ def wires_of(maps: SwitchMaps) -> list[Wire]:
 
 
 def _each(names: Sequence[str] | None = None) -> Iterator[SwitchMaps]:
-    """Those named, or all switches of this network namespace; who asks for all misses none that
-    goes meanwhile."""
+    """The switches named, or all of this network namespace, each open for its turn; of all, one
+    that goes meanwhile is left out."""
     for name in pins.switch_names() if names is None else names:
         with contextlib.ExitStack() as stack:
             try:

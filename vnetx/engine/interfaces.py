@@ -109,7 +109,7 @@ def set_interface(
 
 
 def _behind(session: Session, switch: str, record: Mapping[str, Any]) -> _Addresses:
-    """Of the port of an interface."""
+    """The static entries of the FDB behind the port of an interface."""
     maps = session.maps(switch)
     index = maps.index_of(record["ifindex"])
     entries = Fdb(maps).static_entries() if index else {}
